@@ -1,0 +1,46 @@
+//! `windlass`: one binary for the operator and for the commands a person types. It parses arguments and prints; the work
+//! is done in the crates behind it.
+
+mod crd;
+mod get;
+mod operator;
+
+use clap::{Parser, Subcommand};
+
+/// Event-driven autoscaling for Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, about, max_term_width = 120, after_help = "\
+Examples:
+  windlass crd | kubectl apply --server-side -f -    install the resource types
+  windlass operator --help                           the settings of the operator
+  windlass get so -A                                 what is scaled, and why")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one replica of the operator.
+    Operator(Box<operator::Args>),
+    /// Print the CustomResourceDefinitions as YAML.
+    Crd,
+    /// List what is scaled.
+    Get(get::Args),
+    /// Print the version.
+    Version,
+}
+
+fn main() -> anyhow::Result<()> {
+    // One TLS stack for everything: rustls with aws-lc-rs. It fails only if one is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match Cli::parse().command {
+        Command::Operator(args) => operator::run(*args),
+        Command::Crd => crd::run(),
+        Command::Get(args) => get::run(args),
+        Command::Version => {
+            println!("windlass {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}

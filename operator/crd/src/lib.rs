@@ -1,0 +1,24 @@
+//! The `ScaledObject` resource: its types, one [`validate`] that everybody calls, and its conversion to a decision's
+//! configuration.
+//!
+//! The wire types have KEDA's shape, field for field. This crate does no IO: what it accepts is understood, not reached.
+
+mod manifest;
+mod scaled_object;
+mod status;
+mod validate;
+
+pub use manifest::{crds, manifest};
+pub use scaled_object::{
+    Advanced, AuthenticationRef, Fallback, HpaConfig, ScaleTargetRef, ScaledObject, ScaledObjectSpec,
+    ScalingModifiers, Trigger,
+};
+pub use status::{Gvkr, Health, ScaledObjectStatus, TriggerActivity, condition, condition_type};
+pub use validate::{Settings, Target, Validated, ValidatedTrigger, hpa_name, validate};
+
+/// The group of Windlass's own resources.
+pub const GROUP: &str = "windlass.dev";
+/// The version of Windlass's own resources.
+pub const VERSION: &str = "v1alpha1";
+/// The label that names the scaled object on everything made for it, and the selector of its external metrics.
+pub const NAME_LABEL: &str = "scaledobject.windlass.dev/name";

@@ -1,0 +1,10 @@
+//! The rules of the pipeline, one file each.
+
+pub(crate) mod activation;
+pub(crate) mod bounds;
+pub(crate) mod cooldown;
+pub(crate) mod demand;
+pub(crate) mod hold;
+
+#[cfg(test)]
+mod tests;

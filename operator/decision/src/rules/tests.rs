@@ -1,0 +1,10 @@
+//! Timelines of the rules: what is read, asked and written when, and what is decided from it.
+
+mod activation;
+mod blind;
+mod cooldown;
+mod hold;
+mod policy;
+mod timeline;
+mod wake;
+mod words;

@@ -1,0 +1,6 @@
+//! Properties that hold for all inputs, and what a decision costs.
+
+mod cost;
+mod generators;
+mod properties;
+mod sequences;

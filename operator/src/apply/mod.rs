@@ -1,0 +1,185 @@
+//! Carries out effects. Together with `writer` this is the only module that writes to Kubernetes; it decides nothing.
+
+pub mod endpoint_slice;
+mod event;
+pub mod writer;
+
+use k8s_openapi::api::autoscaling::v1::{Scale as ScaleObject, ScaleSpec};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::api::{DynamicObject, ObjectMeta};
+use kube::{Api, Client};
+use windlass_crd::{GROUP, NAME_LABEL, ScaledObject, ScaledObjectStatus, VERSION};
+
+use crate::apply::writer::{WriteError, Writer};
+use crate::cache::version;
+use crate::key::ObjectKey;
+use crate::plan::{Effect, Note, Scale};
+use crate::world::SeenHpa;
+
+pub use event::Events;
+
+/// What an effect has brought about: it is believed until the watch has caught up.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Applied {
+    /// The HPA as it was written.
+    Hpa(Box<SeenHpa>),
+    /// The status as it was written.
+    Status {
+        /// What was written.
+        status: Box<ScaledObjectStatus>,
+        /// The object's new resourceVersion.
+        version: u64,
+    },
+    /// The replicas as they were written.
+    Scaled {
+        /// The effect.
+        scale: Box<Scale>,
+        /// The target's new resourceVersion.
+        version: u64,
+    },
+    /// Nothing that needs to be remembered.
+    Nothing,
+}
+
+/// Why an effect was not carried out, or is not known to have been.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The write failed.
+    #[error("{what}: {source}")]
+    Write {
+        /// What was attempted.
+        what: &'static str,
+        /// Why it failed.
+        source: WriteError,
+    },
+    /// An HPA of that name exists and is not ours.
+    #[error(
+        "spec.advanced.horizontalPodAutoscalerConfig.name: the HPA {0:?} exists and was not made for this object; delete \
+         that HPA or give this object's HPA another name"
+    )]
+    ForeignHpa(String),
+}
+
+impl ApplyError {
+    /// Whether the world has moved on, so that deciding again is all that is needed.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Write { source, .. } if source.is_conflict())
+    }
+
+    /// A short name for metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::ForeignHpa(_) => "foreign_hpa",
+            Self::Write { source: WriteError::NotLeader, .. } => "not_leader",
+            Self::Write { source: WriteError::Deadline(_), .. } => "deadline",
+            Self::Write { source, .. } if source.is_conflict() => "conflict",
+            Self::Write { .. } => "api_error",
+        }
+    }
+}
+
+/// What effects need.
+#[derive(Debug, Clone)]
+pub struct Ctx {
+    /// Sends the writes.
+    pub writer: Writer,
+    /// Writes events.
+    pub events: Events,
+}
+
+/// Carries out one effect for the object `key` with the uid `uid`.
+///
+/// # Errors
+/// See [`ApplyError`]. A conflict means that the object changed meanwhile.
+pub async fn apply(effect: &Effect, key: &ObjectKey, uid: &str, ctx: &Ctx) -> Result<Applied, ApplyError> {
+    let failed = |what| move |source| ApplyError::Write { what, source };
+    let client = ctx.writer.client().clone();
+    match effect {
+        Effect::ApplyHpa { name, body, known } => {
+            let api: Api<HorizontalPodAutoscaler> = Api::namespaced(client, &key.namespace);
+            if !known {
+                refuse_foreign(&ctx.writer, &api, name, uid).await?;
+            }
+            let hpa = ctx.writer.apply(&api, name, body).await.map_err(failed("write the HPA"))?;
+            tracing::info!(object = %key, hpa = name, "HPA written");
+            Ok(Applied::Hpa(Box::new(hpa.into())))
+        }
+        Effect::DeleteHpa { name, uid } => {
+            let api: Api<HorizontalPodAutoscaler> = Api::namespaced(client, &key.namespace);
+            match ctx.writer.delete(&api, name, uid).await {
+                Ok(()) => tracing::info!(object = %key, hpa = name, "HPA under its old name deleted"),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(failed("delete the HPA under its old name")(error)),
+            }
+            Ok(Applied::Nothing)
+        }
+        Effect::Scale(scale) => {
+            let version = write_scale(scale, key, client, &ctx.writer).await.map_err(failed("write the replicas"))?;
+            tracing::info!(
+                object = %key, from = scale.seen.replicas, to = scale.to, verdict = scale.verdict.as_str(), why = scale.why,
+                "scaled"
+            );
+            Ok(Applied::Scaled { scale: scale.clone(), version })
+        }
+        Effect::Status(status) => {
+            let api: Api<ScaledObject> = Api::namespaced(client, &key.namespace);
+            let body = serde_json::json!({
+                "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "ScaledObject",
+                "metadata": {"name": &*key.name, "namespace": &*key.namespace, "uid": uid},
+                "status": status,
+            });
+            let written = ctx.writer.apply_status(&api, &key.name, &body).await.map_err(failed("write the status"))?;
+            Ok(Applied::Status { status: status.clone(), version: version(&written.metadata) })
+        }
+        Effect::Event(note) => {
+            tell(note, key, uid, ctx).await;
+            Ok(Applied::Nothing)
+        }
+    }
+}
+
+/// Writes an event. One that cannot be written is logged and lost: it must not hold up scaling.
+pub async fn tell(note: &Note, key: &ObjectKey, uid: &str, ctx: &Ctx) {
+    if note.warning {
+        tracing::warn!(object = %key, reason = note.reason, message = note.message, "object changed state");
+    } else {
+        tracing::info!(object = %key, reason = note.reason, message = note.message, "object changed state");
+    }
+    if let Err(error) = ctx.events.write(note, key, uid, &ctx.writer).await {
+        tracing::debug!(object = %key, %error, "event not written");
+    }
+}
+
+/// PUT of the Scale as it was seen: if the target changed meanwhile, the API server answers 409.
+async fn write_scale(scale: &Scale, key: &ObjectKey, client: Client, writer: &Writer) -> Result<u64, WriteError> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &key.namespace, &scale.resource);
+    let body = ScaleObject {
+        metadata: ObjectMeta {
+            name: Some(scale.target.name.clone()),
+            namespace: Some(key.namespace.to_string()),
+            uid: Some(scale.seen.uid.clone()),
+            resource_version: Some(scale.seen.version.to_string()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ScaleSpec { replicas: i32::try_from(scale.to).ok() }),
+        status: None,
+    };
+    let written = writer.replace_scale(&api, &scale.target.name, &body).await?;
+    Ok(version(&written.metadata))
+}
+
+async fn refuse_foreign(
+    writer: &Writer,
+    api: &Api<HorizontalPodAutoscaler>,
+    name: &str,
+    uid: &str,
+) -> Result<(), ApplyError> {
+    let read = writer.read(api.get_opt(name)).await;
+    let found = read.map_err(|source| ApplyError::Write { what: "look for the HPA", source })?;
+    let Some(found) = found else { return Ok(()) };
+    let labelled = found.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(NAME_LABEL));
+    let owned = found.metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid);
+    if labelled && owned { Ok(()) } else { Err(ApplyError::ForeignHpa(name.to_owned())) }
+}

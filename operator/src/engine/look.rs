@@ -1,0 +1,255 @@
+//! One look at one object: what is seen becomes an observation, the observation a decision, the decision a plan.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::ApiResource;
+use tokio::time::Instant;
+use windlass_crd::{Target, Validated};
+use windlass_decision::{Decision, Observation, decide};
+
+use crate::engine::Engine;
+use crate::engine::memory::{Basis, Memory};
+use crate::external_metrics::{ServedMetric, ServedValue};
+use crate::key::ObjectKey;
+use crate::plan::{Effect, Snapshot, plan, refuse};
+use crate::status;
+use crate::world::{Looked, SeenObject, SeenTarget};
+
+/// The least time between two writes of an object's status that are not part of a scaling.
+const STATUS_PACE: Duration = Duration::from_secs(1);
+
+/// What a decision was made from and what it was.
+struct Seen<'a> {
+    key: &'a ObjectKey,
+    object: &'a SeenObject,
+    valid: &'a Validated,
+    target: SeenTarget,
+    resource: ApiResource,
+    observation: Observation,
+    decision: Decision,
+    now: Timestamp,
+}
+
+impl Engine {
+    /// Looks at one object; `Some` if there is something to do.
+    pub(super) fn look(&self, key: &ObjectKey, objects: &mut BTreeMap<ObjectKey, Memory>) -> Option<Vec<Effect>> {
+        let Some(object) = self.world.objects.get(key).filter(|object| !object.deleting) else {
+            if let Some(memory) = objects.remove(key) {
+                self.forget(key, &memory);
+            }
+            return None;
+        };
+        let memory = objects.entry(key.clone()).or_default();
+        if memory.uid != object.uid {
+            // Deleted and made anew under the same name.
+            if !memory.uid.is_empty() {
+                self.forget(key, memory);
+            }
+            *memory = Memory::of(&object.uid);
+        }
+        memory.believe(&object);
+        if memory.generation != Some(object.generation) {
+            self.understand(key, &object, memory);
+        }
+        let effects = match memory.valid.clone() {
+            Some(Ok(valid)) => self.decide(key, &object, &valid, memory),
+            Some(Err(errors)) => self.refused(key, &object, &status::problems(&errors), memory),
+            None => Vec::new(),
+        };
+        (!effects.is_empty()).then_some(effects)
+    }
+
+    fn decide(&self, key: &ObjectKey, object: &SeenObject, valid: &Validated, memory: &mut Memory) -> Vec<Effect> {
+        let (target, resource) = match self.find_target(key, object, valid, memory) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Vec::new(),
+            Err(problem) => {
+                // Nothing is served, so that the HPA gets an error and moves nothing.
+                self.table.remove(&key.namespace, &key.name);
+                return self.refused(key, object, &problem, memory);
+            }
+        };
+        let Some(triggers) = self.readings.of(key) else { return Vec::new() };
+        let now = self.clock.now();
+        let observation = Observation {
+            triggers,
+            replicas: target.replicas,
+            ready: target.ready,
+            created_at: object.created_at,
+            last_active_time: memory.current_status(object).last_active_time.as_ref().map(|time| time.0),
+            hpa_answer: self.table.answered(&key.namespace, &key.name),
+        };
+        let started = Instant::now();
+        let decision = decide(&observation, &valid.config, &memory.state, now);
+        self.telemetry.decision(decision.verdict, started.elapsed());
+        let seen = Seen { key, object, valid, target, resource, observation, decision, now };
+        self.serve(&seen, memory);
+        self.measure(&seen);
+        if let Some(delay) = seen.decision.wake_after {
+            self.queue.mark_in(key, delay);
+        }
+        memory.state = seen.decision.next.clone();
+        if memory.busy {
+            memory.again = true;
+            return Vec::new();
+        }
+        if memory.is_waiting() { Vec::new() } else { self.plan(&seen, memory) }
+    }
+
+    /// The target, `None` while it is not known yet, or why there is none to scale.
+    fn find_target(
+        &self,
+        key: &ObjectKey,
+        object: &SeenObject,
+        valid: &Validated,
+        memory: &mut Memory,
+    ) -> Result<Option<(SeenTarget, ApiResource)>, String> {
+        let target = &valid.target;
+        let found = match self.world.target(key, target) {
+            Looked::Found(seen, resource) => (memory.newest_target(&seen), resource),
+            Looked::NotYet => return Ok(None),
+            Looked::Missing => {
+                let what = format!("{}.{} {}/{}", target.api_version(), target.kind, key.namespace, target.name);
+                return Err(format!("spec.scaleTargetRef: {what} is not there; create it or correct the reference"));
+            }
+            Looked::UnknownKind(why) => {
+                return Err(format!("spec.scaleTargetRef: no such kind ({why}); correct apiVersion and kind"));
+            }
+        };
+        match self.owner(key, object, target) {
+            None => Ok(Some(found)),
+            Some(owner) => Err(format!(
+                "spec.scaleTargetRef: {} is already managed by the ScaledObject {:?}; remove one of the two",
+                target.name, &*owner.name
+            )),
+        }
+    }
+
+    /// The scaled object that was there first, if another scales the same target.
+    fn owner(&self, key: &ObjectKey, object: &SeenObject, target: &Target) -> Option<ObjectKey> {
+        let rivals = self.world.rivals(key, target);
+        let older = rivals.into_iter().filter(|rival| {
+            self.world.objects.get(rival).is_some_and(|other| {
+                !other.deleting && (other.created_at, rival) < (object.created_at, key)
+            })
+        });
+        older.min()
+    }
+
+    fn plan(&self, seen: &Seen<'_>, memory: &mut Memory) -> Vec<Effect> {
+        let Seen { key, object, valid, target, resource, observation, decision, now } = seen;
+        let basis = basis(seen, memory);
+        let settled = memory.status_right_at.as_ref() == Some(&basis);
+        let current = memory.current_status(object).clone();
+        let is_heard = status::is_heard(observation) || decision.verdict.write().is_some();
+        let paced = decision.verdict.write().is_none() && memory.status_at.is_some_and(|at| at.elapsed() < STATUS_PACE);
+        let wanted = (!settled && is_heard).then(|| {
+            let hpa_trouble = memory.hpa_trouble.as_ref().map(|(trouble, _)| trouble.as_str());
+            let said = status::Decided { valid, observation, decision, plural: &resource.plural, hpa_trouble };
+            status::decided(object, &current, said, memory.failing == basis.failing, *now)
+        });
+        let changed = wanted.as_ref().is_some_and(|wanted| *wanted != current);
+        if changed && paced {
+            self.queue.mark_in(key, STATUS_PACE);
+        } else if wanted.is_some() {
+            memory.failing.clone_from(&basis.failing);
+            memory.status_right_at = (!changed).then_some(basis);
+        }
+
+        let hpa = memory.newest_hpa(self.world.hpas.get(&ObjectKey::new(&key.namespace, &valid.hpa_name)));
+        let right_at = hpa.as_ref().map(|hpa| (hpa.version, object.generation));
+        let in_trouble = memory.hpa_trouble.as_ref().is_some_and(|(_, until)| *until > Instant::now());
+        let old_hpa = current.hpa_name.as_deref().filter(|name| *name != valid.hpa_name).and_then(|name| {
+            let old = self.world.hpas.get(&ObjectKey::new(&key.namespace, name));
+            old.filter(|hpa| hpa.owner().as_deref() == Some(&*key.name))
+        });
+        let effects = plan(decision, Snapshot {
+            key,
+            object,
+            valid,
+            target,
+            resource,
+            hpa: hpa.as_deref(),
+            old_hpa: old_hpa.as_deref(),
+            check_hpa: !in_trouble && (right_at.is_none() || memory.hpa_right_at != right_at || old_hpa.is_some()),
+            status: &current,
+            wanted: wanted.as_ref().filter(|_| changed && !paced),
+        });
+        if !effects.iter().any(|effect| matches!(effect, Effect::ApplyHpa { .. })) {
+            memory.hpa_right_at = right_at;
+        }
+        effects
+    }
+
+    fn serve(&self, seen: &Seen<'_>, memory: &Memory) {
+        let Seen { key, valid, observation, decision, now, .. } = seen;
+        let triggers = valid.config.triggers().iter().zip(&observation.triggers);
+        let mut metrics: Vec<_> = triggers
+            .map(|(trigger, reading)| ServedMetric {
+                metric_name: trigger.metric_name.clone(),
+                value: None,
+                trouble: reading.failing(*now).map(|failure| failure.message.clone()),
+            })
+            .collect();
+        for served in &decision.served {
+            if let Some(metric) = metrics.get_mut(served.trigger) {
+                metric.value = Some(ServedValue { milli: served.milli, at: served.at, fresh_until: served.fresh_until });
+            }
+        }
+        self.table.set(&key.namespace, &key.name, metrics);
+        if decision.next.hold.is_some() && memory.state.hold != decision.next.hold {
+            self.table.watch_answer(&key.namespace, &key.name);
+        }
+    }
+
+    fn measure(&self, seen: &Seen<'_>) {
+        let Seen { key, valid, observation, decision, now, .. } = seen;
+        let count = |replicas| i32::try_from(replicas).unwrap_or(i32::MAX);
+        self.telemetry.replicas(&key.namespace, &key.name, count(observation.replicas), count(decision.desired));
+        for (trigger, reading) in valid.config.triggers().iter().zip(&observation.triggers) {
+            if let Some(sample) = reading.good(*now) {
+                let active = trigger.is_active(sample);
+                self.telemetry.source_value(&key.namespace, &key.name, &trigger.metric_name, sample.value, active);
+            }
+        }
+    }
+
+    fn refused(&self, key: &ObjectKey, object: &SeenObject, problem: &str, memory: &mut Memory) -> Vec<Effect> {
+        if memory.busy {
+            memory.again = true;
+            return Vec::new();
+        }
+        if memory.is_waiting() {
+            return Vec::new();
+        }
+        memory.status_right_at = None;
+        let current = memory.current_status(object);
+        let effects = refuse(current, &status::refused(object, current, problem, self.clock.now()));
+        if !effects.is_empty() && memory.status_at.is_some_and(|at| at.elapsed() < STATUS_PACE) {
+            self.queue.mark_in(key, STATUS_PACE);
+            return Vec::new();
+        }
+        effects
+    }
+}
+
+fn basis(seen: &Seen<'_>, memory: &Memory) -> Basis {
+    let Seen { object, valid, observation, decision, now, .. } = seen;
+    let mut basis = Basis {
+        verdict: decision.verdict.as_str(),
+        failing: status::failing(observation, *now),
+        usable: 0,
+        active: 0,
+        generation: object.generation,
+        version: memory.status_version(object),
+        trouble: memory.hpa_trouble.is_some(),
+    };
+    for (index, (trigger, reading)) in valid.config.triggers().iter().zip(&observation.triggers).enumerate() {
+        let bit = 1_u64.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
+        basis.usable |= if reading.usable(*now).is_some() { bit } else { 0 };
+        basis.active |= if reading.good(*now).is_some_and(|sample| trigger.is_active(sample)) { bit } else { 0 };
+    }
+    basis
+}

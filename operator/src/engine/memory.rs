@@ -1,0 +1,131 @@
+//! What the engine remembers of one object. What was written by ourselves is believed until the watch shows it or
+//! something newer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use windlass_crd::{ScaledObjectStatus, Validated};
+use windlass_decision::{FailureKind, State};
+use windlass_sources::ConfigError;
+
+use crate::apply::Applied;
+use crate::world::{SeenHpa, SeenObject, SeenTarget};
+
+/// How long a written HPA is believed in although the watch does not show it: it may have been deleted meanwhile.
+const BELIEF: Duration = Duration::from_secs(10);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub uid: String,
+    pub generation: Option<i64>,
+    pub valid: Option<Result<Arc<Validated>, Arc<[ConfigError]>>>,
+    pub state: State,
+    /// A plan is being carried out.
+    pub busy: bool,
+    /// A look was wanted meanwhile.
+    pub again: bool,
+    /// How long the last wait after a failed write was, and when it ends.
+    pub retry: Option<(Duration, Instant)>,
+    /// Why the HPA cannot be written, and when to try again.
+    pub hpa_trouble: Option<(String, Instant)>,
+    /// The HPA's version and the object's generation that were found to agree.
+    pub hpa_right_at: Option<(u64, i64)>,
+    /// The triggers that failed at the last look.
+    pub failing: Vec<(usize, FailureKind)>,
+    /// What the status was made from when it was last found right.
+    pub status_right_at: Option<Basis>,
+    /// When the status was last written.
+    pub status_at: Option<Instant>,
+    status: Option<(u64, Arc<ScaledObjectStatus>)>,
+    target: Option<SeenTarget>,
+    hpa: Option<(Arc<SeenHpa>, Instant)>,
+}
+
+/// All that a status is made from: while this stays the same, so does the status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Basis {
+    pub verdict: &'static str,
+    pub failing: Vec<(usize, FailureKind)>,
+    pub usable: u64,
+    pub active: u64,
+    pub generation: i64,
+    pub version: u64,
+    pub trouble: bool,
+}
+
+impl Memory {
+    /// Nothing but the uid of the object.
+    pub fn of(uid: &str) -> Self {
+        Self { uid: uid.to_owned(), ..Self::default() }
+    }
+
+    /// Drops what was written by ourselves once the watch shows it or something newer.
+    pub fn believe(&mut self, object: &SeenObject) {
+        if self.status.as_ref().is_some_and(|(version, _)| object.version >= *version) {
+            self.status = None;
+        }
+    }
+
+    /// Whether a failed write is being waited for.
+    pub fn is_waiting(&self) -> bool {
+        self.retry.is_some_and(|(_, at)| at > Instant::now())
+    }
+
+    /// The status as it is.
+    pub fn current_status<'a>(&'a self, object: &'a SeenObject) -> &'a ScaledObjectStatus {
+        self.status.as_ref().map_or(&object.status, |(_, status)| status)
+    }
+
+    /// The version of the object or of our own last write to it, whichever is newer.
+    pub fn status_version(&self, object: &SeenObject) -> u64 {
+        self.status.as_ref().map_or(object.version, |(version, _)| *version)
+    }
+
+    /// The target as it is.
+    pub fn newest_target(&mut self, seen: &SeenTarget) -> SeenTarget {
+        match &self.target {
+            Some(written) if written.uid == seen.uid && written.version > seen.version => written.clone(),
+            _ => {
+                self.target = None;
+                seen.clone()
+            }
+        }
+    }
+
+    /// Forgets what was written to a target that is not the target any more.
+    pub fn forget_target(&mut self) {
+        self.target = None;
+    }
+
+    /// The HPA as it is.
+    pub fn newest_hpa(&mut self, seen: Option<Arc<SeenHpa>>) -> Option<Arc<SeenHpa>> {
+        match (&self.hpa, seen) {
+            (Some((written, at)), None) if at.elapsed() < BELIEF => Some(written.clone()),
+            (Some((written, _)), Some(seen)) if written.version > seen.version => Some(written.clone()),
+            (_, seen) => {
+                self.hpa = None;
+                seen
+            }
+        }
+    }
+
+    /// Takes in what an effect has brought about.
+    pub fn remember(&mut self, applied: Applied) {
+        match applied {
+            Applied::Hpa(hpa) => {
+                self.hpa_trouble = None;
+                self.hpa = Some(((*hpa).into(), Instant::now()));
+            }
+            Applied::Status { status, version } => {
+                self.status_at = Some(Instant::now());
+                self.status = Some((version, Arc::from(status)));
+            }
+            Applied::Scaled { scale, version } => {
+                self.target = Some(SeenTarget { version, replicas: scale.to, ..scale.seen });
+            }
+            Applied::Nothing => {}
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The leader's loop: observe, decide, plan, apply. It lives as long as this process leads and forgets everything then.
+//!
+//! Deciding is synchronous and done here, one object after the other; writes run beside it, at most one plan for each
+//! object at a time, and what they brought about is believed until the watches have caught up.
+
+mod look;
+mod memory;
+mod subscribe;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use windlass_crd::Settings;
+use windlass_decision::Clock;
+use windlass_sources::poller::Poller;
+
+use crate::apply::{Applied, ApplyError, Ctx, apply, tell};
+use crate::engine::memory::Memory;
+use crate::external_metrics::ServedTable;
+use crate::key::ObjectKey;
+use crate::plan::Effect;
+use crate::queue::Queue;
+use crate::readings::Readings;
+use crate::telemetry::Telemetry;
+use crate::world::World;
+
+/// How many plans may be carried out at once.
+const PARALLEL: usize = 64;
+/// How long to wait after a failed write, at first and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// What the engine works with.
+#[derive(Debug)]
+pub struct Engine {
+    /// What is seen of the cluster.
+    pub world: Arc<World>,
+    /// Who wants a look.
+    pub queue: Arc<Queue>,
+    /// The newest readings.
+    pub readings: Arc<Readings>,
+    /// Reads the sources.
+    pub poller: Arc<Poller>,
+    /// What the HPA is told.
+    pub table: Arc<ServedTable>,
+    /// What effects need.
+    pub ctx: Ctx,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Counts.
+    pub telemetry: Telemetry,
+    /// What is added to every object.
+    pub settings: Settings,
+}
+
+/// The end of a plan.
+struct Done {
+    key: ObjectKey,
+    uid: String,
+    applied: Vec<Applied>,
+    error: Option<ApplyError>,
+}
+
+impl Engine {
+    /// Runs until it is dropped.
+    pub async fn run(self) {
+        let mut objects: BTreeMap<ObjectKey, Memory> = BTreeMap::new();
+        let mut plans: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
+        let places = Arc::new(Semaphore::new(PARALLEL));
+        self.world.objects.keys().iter().for_each(|key| self.queue.mark(key));
+        loop {
+            let marked: BTreeSet<ObjectKey> = tokio::select! {
+                biased;
+                Some(done) = plans.next() => {
+                    self.settle(done, &mut objects);
+                    continue;
+                }
+                marked = self.queue.take() => marked,
+            };
+            for key in marked {
+                if let Some(effects) = self.look(&key, &mut objects)
+                    && let Some(memory) = objects.get_mut(&key)
+                {
+                    memory.busy = true;
+                    let (ctx, uid, places) = (self.ctx.clone(), memory.uid.clone(), places.clone());
+                    plans.push(Box::pin(carry_out(effects, key, uid, ctx, places)));
+                }
+            }
+            self.telemetry.scaled_objects(objects.len());
+            self.telemetry.reconcile_queue_depth(self.queue.depth());
+        }
+    }
+
+    /// Takes in what a plan has brought about.
+    fn settle(&self, done: Done, objects: &mut BTreeMap<ObjectKey, Memory>) {
+        let Some(memory) = objects.get_mut(&done.key).filter(|memory| memory.uid == done.uid) else {
+            self.queue.mark(&done.key);
+            return;
+        };
+        memory.busy = false;
+        for applied in done.applied {
+            memory.remember(applied);
+        }
+        match done.error {
+            None => memory.retry = None,
+            Some(error) if error.is_conflict() => memory.again = true,
+            Some(error @ ApplyError::ForeignHpa(_)) => {
+                tracing::warn!(object = %done.key, %error, "HPA not written");
+                memory.hpa_trouble = Some((error.to_string(), Instant::now() + RETRY.1));
+                memory.again = true;
+                self.queue.mark_in(&done.key, RETRY.1);
+            }
+            Some(error) => {
+                let wait = memory.retry.map_or(RETRY.0, |(wait, _)| (wait * 2).min(RETRY.1));
+                tracing::warn!(object = %done.key, %error, label = error.label(), retry_in = ?wait, "plan not carried out");
+                memory.retry = Some((wait, Instant::now() + wait));
+                self.queue.mark_in(&done.key, wait);
+            }
+        }
+        if std::mem::take(&mut memory.again) {
+            self.queue.mark(&done.key);
+        }
+    }
+}
+
+/// Carries out a plan in order, up to the first failure, and tells of each scaling.
+async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, places: Arc<Semaphore>) -> Done {
+    // The semaphore is never closed; were it, the plan would simply run.
+    let place = places.acquire().await;
+    let mut done = Done { key, uid, applied: Vec::with_capacity(effects.len()), error: None };
+    let mut notes = Vec::new();
+    for effect in &effects {
+        match apply(effect, &done.key, &done.uid, &ctx).await {
+            Ok(applied) => {
+                if let Applied::Scaled { scale, .. } = &applied {
+                    notes.push(scale.done_note(&done.key, scale.seen.replicas));
+                }
+                done.applied.push(applied);
+            }
+            Err(error) => {
+                if let Effect::Scale(scale) = effect
+                    && !error.is_conflict()
+                {
+                    notes.push(scale.failed_note(&done.key, &error.to_string()));
+                }
+                done.error = Some(error);
+                break;
+            }
+        }
+    }
+    for note in notes {
+        tell(&note, &done.key, &done.uid, &ctx).await;
+    }
+    drop(place);
+    done
+}

@@ -1,0 +1,140 @@
+//! What a replica does while it leads: publishes itself as the endpoint, keeps the certificate, and runs the engine. All
+//! of it ends with the leadership, and nothing of it is remembered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use windlass_crd::Settings;
+use windlass_decision::Clock;
+use windlass_sources::poller::{Connect, Poller};
+
+use crate::apply::writer::Writer;
+use crate::apply::{Ctx, Events, endpoint_slice};
+use crate::certificates::{Manager, ServingCertificate};
+use crate::engine::Engine;
+use crate::external_metrics::ServedTable;
+use crate::leadership::Leadership;
+use crate::options::Options;
+use crate::queue::Queue;
+use crate::readings::Readings;
+use crate::telemetry::Telemetry;
+use crate::world::World;
+
+/// How often the endpoint is looked at again, in case somebody changed it.
+const ENDPOINT_CHECK: Duration = Duration::from_secs(30);
+const ENDPOINT_RETRY: Duration = Duration::from_millis(500);
+/// How long the sources may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(crate) struct Leader {
+    pub options: Options,
+    pub client: Client,
+    pub clock: Arc<dyn Clock>,
+    pub seed: u64,
+    pub connect: Arc<Connect>,
+    pub leads: Leadership,
+    pub world: Arc<World>,
+    pub queue: Arc<Queue>,
+    pub table: Arc<ServedTable>,
+    pub serving: Arc<ServingCertificate>,
+    pub telemetry: Telemetry,
+    pub metrics_port: u16,
+}
+
+impl Leader {
+    /// Leads whenever this replica holds the Lease, until `stop`. Nothing writes any more when it returns.
+    pub(crate) async fn run(&self, stop: &CancellationToken) {
+        let mut term = 0;
+        loop {
+            let mut leads = self.leads.clone();
+            if stop.run_until_cancelled(leads.gained()).await.is_none() {
+                return;
+            }
+            tracing::info!(identity = self.options.identity, "leading");
+            term += 1;
+            self.lead(stop, term).await;
+            if stop.is_cancelled() {
+                return;
+            }
+            tracing::warn!(identity = self.options.identity, "no longer leading");
+        }
+    }
+
+    async fn lead(&self, stop: &CancellationToken, term: u64) {
+        let mut lost = self.leads.clone();
+        let end = stop.child_token();
+        let writer = Writer::fenced(self.client.clone(), self.leads.clone(), self.options.write_deadline)
+            .measured(self.telemetry.clone());
+        let tasks = TaskTracker::new();
+        if let Some(address) = self.options.advertise_address {
+            let port = self.options.advertise_port.unwrap_or(self.metrics_port);
+            let publish = publish(writer.clone(), self.options.namespace.clone(), address, port);
+            tasks.spawn(end.clone().run_until_cancelled_owned(publish));
+        }
+        if self.options.tls_files.is_none() {
+            let manager = Manager {
+                writer: writer.clone(),
+                leadership: self.leads.clone(),
+                namespace: self.options.namespace.clone(),
+                clock: self.clock.clone(),
+                serving: self.serving.clone(),
+            };
+            tasks.spawn(manager.run(end.clone()));
+        }
+        let readings = Readings::new(self.queue.clone(), self.telemetry.clone());
+        let seed = self.seed.wrapping_add(term);
+        let poller = Arc::new(Poller::with_connect(self.connect.clone(), seed, readings.clone()));
+        let engine = Engine {
+            world: self.world.clone(),
+            queue: self.queue.clone(),
+            readings,
+            poller: poller.clone(),
+            table: self.table.clone(),
+            ctx: Ctx { writer, events: Events::new(self.clock.clone(), &self.options.identity, seed) },
+            clock: self.clock.clone(),
+            telemetry: self.telemetry.clone(),
+            settings: Settings { startup_limit: self.options.startup_limit },
+        };
+        let work = async {
+            self.world.listed().await;
+            engine.run().await;
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = lost.lost() => {}
+            () = work => {}
+        }
+        end.cancel();
+        self.table.clear();
+        tasks.close();
+        tasks.wait().await;
+        if tokio::time::timeout(GOODBYE, poller.shutdown()).await.is_err() {
+            tracing::debug!("sources did not say goodbye in time");
+        }
+    }
+}
+
+/// Keeps this replica published as the one endpoint of the metrics Service.
+async fn publish(writer: Writer, namespace: String, address: std::net::IpAddr, port: u16) {
+    let mut failing = false;
+    loop {
+        let pause = match endpoint_slice::publish(&writer, &namespace, address, port).await {
+            Ok(()) => {
+                failing = false;
+                ENDPOINT_CHECK
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "endpoint not published, retrying");
+                }
+                ENDPOINT_RETRY
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}

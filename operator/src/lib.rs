@@ -1,0 +1,37 @@
+//! The operator: observe, decide, plan, apply.
+//!
+//! ```text
+//!  API server ─watch─▶ world ─┐                    ┌─▶ external_metrics (table) ─▶ HPA controller
+//!  brokers ─▶ poller ─▶ readings ─▶ engine::look ──┤
+//!                               decision::decide   └─▶ plan ─▶ apply::writer ─▶ API server
+//!  Lease ─▶ lease ─▶ leadership ──────────────────────────────────┘ (no write without it)
+//! ```
+//!
+//! Clock, randomness, the Kubernetes client and the source registry are arguments of [`run`]. Only `apply` writes to
+//! Kubernetes; a decision is never made here, only asked for.
+
+pub mod apply;
+mod cache;
+pub mod certificates;
+pub mod clock;
+mod engine;
+pub mod external_metrics;
+mod hpa;
+mod key;
+mod lead;
+pub mod leadership;
+pub mod lease;
+mod options;
+mod plan;
+mod queue;
+mod readings;
+mod run;
+mod status;
+pub mod telemetry;
+mod world;
+
+pub use key::ObjectKey;
+pub use options::Options;
+pub use plan::{Effect, Note, Scale, Snapshot, plan};
+pub use run::{Dependencies, RunError, run};
+pub use windlass_sources::{Dependencies as SourceDependencies, connect};

@@ -1,0 +1,182 @@
+//! From a decision to what must be done: side effects as data. Pure; `apply` carries them out.
+
+use kube::api::ApiResource;
+use serde_json::Value;
+use windlass_crd::{ScaledObjectStatus, Target, Validated, condition_type as types};
+use windlass_decision::{Decision, Verdict};
+
+use crate::hpa;
+use crate::key::ObjectKey;
+use crate::world::{SeenHpa, SeenObject, SeenTarget};
+
+/// One thing to do. Every write that the operator makes for an object is one of these.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Write the HPA by server-side apply.
+    ApplyHpa {
+        /// Its name.
+        name: String,
+        /// The body.
+        body: Value,
+        /// Whether an HPA of that name was seen to be ours; if not, it is looked at first.
+        known: bool,
+    },
+    /// Delete an HPA that has another name now.
+    DeleteHpa {
+        /// Its name.
+        name: String,
+        /// Its uid, so that nothing else of that name is deleted.
+        uid: String,
+    },
+    /// Write the replicas of the target.
+    Scale(Box<Scale>),
+    /// Write the status by server-side apply.
+    Status(Box<ScaledObjectStatus>),
+    /// Tell the people.
+    Event(Note),
+}
+
+/// A write of replicas.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scale {
+    /// The resource of the target.
+    pub resource: ApiResource,
+    /// What is scaled.
+    pub target: Target,
+    /// The target as it was seen: the write holds only if it is still the same.
+    pub seen: SeenTarget,
+    /// The new replicas.
+    pub to: u32,
+    /// The verdict behind it.
+    pub verdict: Verdict,
+    /// Why, for a person.
+    pub why: String,
+}
+
+/// A Kubernetes Event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Whether it is a warning.
+    pub warning: bool,
+    /// KEDA's reason.
+    pub reason: &'static str,
+    /// The text.
+    pub message: String,
+}
+
+/// What is known when a plan is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Snapshot<'a> {
+    /// The object's name.
+    pub key: &'a ObjectKey,
+    /// The object.
+    pub object: &'a SeenObject,
+    /// Its spec, understood.
+    pub valid: &'a Validated,
+    /// Its target.
+    pub target: &'a SeenTarget,
+    /// The target's resource.
+    pub resource: &'a ApiResource,
+    /// Its HPA.
+    pub hpa: Option<&'a SeenHpa>,
+    /// An HPA of ours under the name it had before.
+    pub old_hpa: Option<&'a SeenHpa>,
+    /// Whether the HPA has to be compared: something changed since it was last found right.
+    pub check_hpa: bool,
+    /// Its status as it is.
+    pub status: &'a ScaledObjectStatus,
+    /// Its status as it should be, if there is something to say.
+    pub wanted: Option<&'a ScaledObjectStatus>,
+}
+
+/// What must be done, in order.
+#[must_use]
+pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    if at.check_hpa {
+        let body = hpa::desired(at.key, at.object, at.valid);
+        if !at.hpa.is_some_and(|seen| hpa::is_current(&body, seen)) {
+            effects.push(Effect::ApplyHpa { name: at.valid.hpa_name.clone(), body, known: at.hpa.is_some() });
+        }
+        if let Some(old) = at.old_hpa {
+            effects.push(Effect::DeleteHpa { name: old.meta.name.clone().unwrap_or_default(), uid: old.uid.clone() });
+        }
+    }
+    let status = at.wanted.filter(|wanted| *wanted != at.status);
+    let scale = decision.verdict.write().filter(|to| *to != at.target.replicas).map(|to| Scale {
+        resource: at.resource.clone(),
+        target: at.valid.target.clone(),
+        seen: at.target.clone(),
+        to,
+        verdict: decision.verdict,
+        why: decision.sentence(&at.valid.config, at.target.replicas),
+    });
+    // The first activation of all is written down before it is made: were it forgotten by a crash in between, the object
+    // would count as never active, and an empty queue would send it to rest without a cooldown.
+    let first_ever = status.is_some() && at.status.last_active_time.is_none();
+    let written = status.map(|wanted| Effect::Status(Box::new(wanted.clone())));
+    let scaled = scale.map(|scale| Effect::Scale(Box::new(scale)));
+    if first_ever {
+        effects.extend(written.into_iter().chain(scaled));
+    } else {
+        effects.extend(scaled.into_iter().chain(written));
+    }
+    if let Some(wanted) = status {
+        effects.extend(ready_note(at.status, wanted).map(Effect::Event));
+    }
+    effects
+}
+
+/// What must be done for an object that cannot be scaled: say so.
+#[must_use]
+pub fn refuse(before: &ScaledObjectStatus, wanted: &ScaledObjectStatus) -> Vec<Effect> {
+    if before == wanted {
+        return Vec::new();
+    }
+    let note = ready_note(before, wanted).map(Effect::Event);
+    std::iter::once(Effect::Status(Box::new(wanted.clone()))).chain(note).collect()
+}
+
+/// The event of a change of `Ready`: one for each change of state, none for a change of words.
+fn ready_note(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option<Note> {
+    let ready = |status: &ScaledObjectStatus| {
+        status.conditions.iter().flatten().find(|condition| condition.type_ == types::READY).cloned()
+    };
+    let new = ready(after)?;
+    let changed = ready(before).is_none_or(|old| {
+        (&old.status, &old.reason) != (&new.status, &new.reason)
+            || (new.status == "False" && old.observed_generation != new.observed_generation)
+    });
+    let reason = match (new.status.as_str(), new.reason.as_str()) {
+        ("True", _) => "ScaledObjectReady",
+        (_, "ScaledObjectCheckFailed") => "ScaledObjectCheckFailed",
+        _ => "KEDAScalerFailed",
+    };
+    changed.then(|| Note { warning: new.status != "True", reason, message: new.message })
+}
+
+impl Scale {
+    /// The event of a write that was made.
+    #[must_use]
+    pub fn done_note(&self, key: &ObjectKey, from: u32) -> Note {
+        let reason = match self.verdict {
+            Verdict::Deactivate(_) => "KEDAScaleTargetDeactivated",
+            _ => "KEDAScaleTargetActivated",
+        };
+        Note { warning: false, reason, message: format!("Scaled {} from {from} to {}: {}", self.what(key), self.to, self.why) }
+    }
+
+    /// The event of a write that failed.
+    #[must_use]
+    pub fn failed_note(&self, key: &ObjectKey, error: &str) -> Note {
+        let reason = match self.verdict {
+            Verdict::Deactivate(_) => "KEDAScaleTargetDeactivationFailed",
+            _ => "KEDAScaleTargetActivationFailed",
+        };
+        Note { warning: true, reason, message: format!("Could not scale {} to {}: {error}", self.what(key), self.to) }
+    }
+
+    fn what(&self, key: &ObjectKey) -> String {
+        format!("{}.{} {}/{}", self.target.api_version(), self.target.kind, key.namespace, self.target.name)
+    }
+}

@@ -1,0 +1,174 @@
+//! Starts everything, waits for the end, and stops everything in the right order: what writes first, the Lease last.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use windlass_api::{Check, Health};
+use windlass_decision::Clock;
+use windlass_sources::poller::Connect;
+
+use crate::certificates::{CertificateFiles, FileError, ServingCertificate, follow_secret};
+use crate::external_metrics::{Answered, ExternalMetrics, ServedTable, follow_trust};
+use crate::key::ObjectKey;
+use crate::lead::Leader;
+use crate::leadership::leadership;
+use crate::lease::{Elector, InvalidElection, KubeLeases};
+use crate::options::Options;
+use crate::queue::Queue;
+use crate::telemetry::Telemetry;
+use crate::world::World;
+
+/// How long giving up the Lease may take at the end.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What the operator is given, so that a simulated run can be repeated.
+pub struct Dependencies {
+    /// The API server. Its client must not retry by itself: a write may leave only while this process leads.
+    pub client: Client,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// The seed of all random numbers.
+    pub seed: u64,
+    /// Makes the readers of the sources.
+    pub connect: Arc<Connect>,
+}
+
+impl std::fmt::Debug for Dependencies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dependencies").field("clock", &self.clock).field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+/// Why the operator could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({flag}): {source}")]
+    Listen {
+        /// The flag that named it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The election cannot be taken part in.
+    #[error(transparent)]
+    Election(#[from] InvalidElection),
+    /// The certificate files cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] FileError),
+}
+
+/// Runs one replica until `stop`, then stops it cleanly.
+///
+/// # Errors
+/// What is wrong with the options; whatever happens later is retried.
+pub async fn run(options: Options, dependencies: Dependencies, stop: CancellationToken) -> Result<(), RunError> {
+    let Dependencies { client, clock, seed, connect } = dependencies;
+    let health_listener = listen(options.health_address, "--health-address").await?;
+    let metrics_listener = listen(options.metrics_address, "--metrics-address").await?;
+    let metrics_port = metrics_listener.local_addr().map_or(options.metrics_address.port(), |address| address.port());
+
+    let telemetry = Telemetry::new(&options.version);
+    let (grant, leads) = leadership();
+    let store = KubeLeases::new(client.clone(), &options.namespace, options.timing);
+    let identity = options.identity.clone();
+    let mut elector = Elector::new(store, identity, options.timing, grant, clock.clone(), telemetry.clone(), seed)?;
+
+    let tasks = TaskTracker::new();
+    let serving = ServingCertificate::new();
+    match &options.tls_files {
+        Some((certificate, key)) => {
+            let files = CertificateFiles::load(certificate.clone(), key.clone(), serving.clone()).await?;
+            tasks.spawn(files.follow(stop.clone()));
+        }
+        None => {
+            let namespace = options.namespace.clone();
+            tasks.spawn(follow_secret(client.clone(), namespace, serving.clone(), stop.clone()));
+        }
+    }
+
+    let queue = Arc::new(Queue::default());
+    let world = World::start(client.clone(), options.watch_namespaces.clone(), queue.clone(), stop.clone());
+    let (answers, answered) = mpsc::unbounded_channel();
+    let table = ServedTable::new(Some(answers));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(pass_on(answered, queue.clone())));
+
+    let health = windlass_api::router(Arc::new(Listed(world.clone())), telemetry.registry());
+    tasks.spawn(logged("health and metrics", windlass_api::serve(health_listener, health, stop.clone())));
+    let (trust_sender, trust) = watch::channel(None);
+    tasks.spawn(follow_trust(client.clone(), trust_sender, stop.clone()));
+    let external = ExternalMetrics {
+        table: table.clone(),
+        leadership: leads.clone(),
+        clock: clock.clone(),
+        certificate: serving.clone(),
+        trust,
+    };
+    tasks.spawn(logged("external metrics", external.serve(metrics_listener, stop.clone())));
+
+    let end_of_election = CancellationToken::new();
+    let election = tokio::spawn({
+        let end = end_of_election.clone();
+        async move {
+            elector.run(&end).await;
+            elector
+        }
+    });
+
+    let leader =
+        Leader { options, client, clock, seed, connect, leads, world: world.clone(), queue, table, serving, telemetry, metrics_port };
+    leader.run(&stop).await;
+
+    tracing::info!("stopping");
+    world.stopped().await;
+    tasks.close();
+    tasks.wait().await;
+    end_of_election.cancel();
+    if let Ok(elector) = election.await {
+        match tokio::time::timeout(RELEASE_DEADLINE, elector.release()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "lease not released, it will expire"),
+            Err(_) => tracing::warn!("lease not released in time, it will expire"),
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen { flag, address, source })
+}
+
+async fn logged(what: &'static str, server: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = server.await {
+        tracing::error!(what, %error, "server ended");
+    }
+}
+
+/// Has an object looked at when the HPA was answered for it.
+async fn pass_on(mut answered: mpsc::UnboundedReceiver<Answered>, queue: Arc<Queue>) {
+    while let Some((namespace, name)) = answered.recv().await {
+        queue.mark(&ObjectKey::new(&namespace, &name));
+    }
+}
+
+/// Ready once objects are listed, on stand-bys too.
+struct Listed(Arc<World>);
+
+impl Health for Listed {
+    fn checks(&self) -> Vec<Check> {
+        let check = |name, ok| Check { name, ok, detail: if ok { String::new() } else { "not listed yet".to_owned() } };
+        vec![
+            check("scaledobjects listed", self.0.objects.is_listed()),
+            check("horizontalpodautoscalers listed", self.0.hpas.is_listed()),
+        ]
+    }
+}

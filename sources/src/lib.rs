@@ -1,0 +1,28 @@
+//! Event sources. A source turns metadata into a typed configuration, and queries into outcomes.
+//!
+//! ```text
+//!  trigger metadata ──parse()──▶ Parsed { connection, query, target, activation, metric name }
+//!                                      │          │
+//!                                      ▼          ▼
+//!  one Upstream per connection key:  connect() ▶ read(&[Query]) ─▶ one Outcome per query
+//! ```
+//!
+//! A source never applies a threshold, never knows replicas, and never knows Kubernetes: it reads figures.
+//! Without the feature `connect` this crate is typed configuration only.
+
+mod metadata;
+#[cfg(feature = "connect")]
+pub mod poller;
+pub mod rabbitmq;
+mod registry;
+mod secret;
+#[cfg(feature = "connect")]
+mod upstream;
+
+pub use metadata::{ConfigError, Metadata};
+pub use registry::{Connection, Parsed, Query, TriggerInput, kinds, parse};
+pub use secret::Secret;
+#[cfg(feature = "connect")]
+pub use registry::{Dependencies, connect};
+#[cfg(feature = "connect")]
+pub use upstream::{Push, Upstream};

@@ -1,0 +1,97 @@
+//! The list of sources: one line per kind, sorted. To add one, see NEW_SOURCE.md.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::{ConfigError, rabbitmq};
+
+/// What a trigger says: its type and its metadata.
+#[derive(Clone, Copy)]
+pub struct TriggerInput<'a> {
+    /// `spec.triggers[].type`.
+    pub kind: &'a str,
+    /// `spec.triggers[].metadata`.
+    pub metadata: &'a BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for TriggerInput<'_> {
+    /// Shows the keys only: a value may be a credential.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TriggerInput").field("kind", &self.kind).field("keys", &self.metadata.keys()).finish()
+    }
+}
+
+/// A trigger's metadata, understood.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// Where to ask. Triggers with equal connections share an upstream.
+    pub connection: Connection,
+    /// What to ask. Equal queries on one connection are asked once.
+    pub query: Query,
+    /// The value that one replica is for (always above 0).
+    pub target: f64,
+    /// Active when the source's activity figure is greater than this.
+    pub activation: f64,
+    /// The metric's name without the `s<index>-` prefix, normalised as KEDA does (`/ . : % ( )` become `-`).
+    pub metric_name: String,
+    /// How often this source is read where the object names no `pollingInterval`.
+    pub default_interval: Duration,
+}
+
+/// Where to ask: server, credential and TLS. Its `Ord` is the upstream key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Connection {
+    /// A RabbitMQ broker.
+    Rabbitmq(rabbitmq::Connection),
+}
+
+/// What to ask.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Query {
+    /// A RabbitMQ queue, or several by regular expression.
+    Rabbitmq(rabbitmq::Query),
+}
+
+type Parse = fn(&BTreeMap<String, String>) -> Result<Parsed, Vec<ConfigError>>;
+
+/// All sources, sorted by type.
+const SOURCES: &[(&str, Parse)] = &[("rabbitmq", rabbitmq::parse)];
+
+/// The known trigger types, sorted.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    SOURCES.iter().map(|(name, _)| *name)
+}
+
+/// Understands a trigger.
+///
+/// # Errors
+/// Every field that is wrong, each with its fix; an unknown type lists the known ones.
+pub fn parse(input: TriggerInput<'_>) -> Result<Parsed, Vec<ConfigError>> {
+    match SOURCES.iter().find(|(name, _)| *name == input.kind) {
+        Some((_, parse)) => parse(input.metadata),
+        None => Err(vec![ConfigError {
+            field: "type".to_owned(),
+            problem: format!("{:?} is not a trigger type that this version knows", input.kind),
+            fix: format!("use one of {}", kinds().collect::<Vec<_>>().join(", ")),
+        }]),
+    }
+}
+
+/// What a connector needs from outside.
+#[cfg(feature = "connect")]
+#[derive(Debug, Clone)]
+pub struct Dependencies {
+    /// Stamps the outcomes.
+    pub clock: std::sync::Arc<dyn windlass_decision::Clock>,
+    /// How long one `read` may take in all.
+    pub deadline: Duration,
+}
+
+/// Makes the reader of a connection. Connects at the first reading, never here.
+#[cfg(feature = "connect")]
+#[must_use]
+pub fn connect(connection: &Connection, dependencies: &Dependencies) -> std::sync::Arc<dyn crate::Upstream> {
+    match connection {
+        Connection::Rabbitmq(connection) => rabbitmq::connect(connection, dependencies),
+    }
+}

@@ -1,0 +1,6 @@
+//! Proofs on a real control plane and real brokers. Each file is about one matter; `rig.rs` proves the helpers.
+//!
+//! Tests that only use share one control plane, one operator and one broker (`shared()`), each in its own namespace;
+//! tests that stop, freeze or need other settings start their own.
+
+mod rig;

@@ -1,0 +1,4 @@
+//! Checks that need no cluster: the arrows between crates, and rules of the repository that a compiler does not know.
+
+mod arrows;
+mod files;
