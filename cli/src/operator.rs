@@ -178,7 +178,9 @@ fn options(args: Args) -> anyhow::Result<Options> {
 }
 
 fn start_logging(args: &Args) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log_level)
+    // The AMQP client logs as an error what is an answer to us: a queue that is not there.
+    let quiet = if args.log_level.contains("lapin") { "" } else { ",lapin=off" };
+    let filter = EnvFilter::try_new(format!("{}{quiet}", args.log_level))
         .with_context(|| format!("read --log-level: {:?} is neither a level nor directives", args.log_level))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {

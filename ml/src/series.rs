@@ -75,7 +75,6 @@ pub struct Forecast {
 /// `start` plus `steps` times `step`.
 pub(crate) fn after(start: Timestamp, step: Duration, steps: usize) -> Result<Timestamp, Error> {
     let steps = i32::try_from(steps).map_err(|_| Error::Time)?;
-    let distance =
-        SignedDuration::try_from(step).ok().and_then(|step| step.checked_mul(steps)).ok_or(Error::Time)?;
+    let distance = SignedDuration::try_from(step).ok().and_then(|step| step.checked_mul(steps)).ok_or(Error::Time)?;
     start.checked_add(distance).map_err(|_| Error::Time)
 }

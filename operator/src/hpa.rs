@@ -55,7 +55,7 @@ pub fn desired(key: &ObjectKey, object: &SeenObject, valid: &Validated) -> Value
             },
             "ownerReferences": [{
                 "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "ScaledObject", "name": &*key.name, "uid": object.uid,
-                "controller": true, "blockOwnerDeletion": true,
+                "controller": true,
             }],
         },
         "spec": spec,

@@ -92,16 +92,6 @@ pub struct Snapshot<'a> {
 /// What must be done, in order.
 #[must_use]
 pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
-    let mut effects = Vec::new();
-    if at.check_hpa {
-        let body = hpa::desired(at.key, at.object, at.valid);
-        if !at.hpa.is_some_and(|seen| hpa::is_current(&body, seen)) {
-            effects.push(Effect::ApplyHpa { name: at.valid.hpa_name.clone(), body, known: at.hpa.is_some() });
-        }
-        if let Some(old) = at.old_hpa {
-            effects.push(Effect::DeleteHpa { name: old.meta.name.clone().unwrap_or_default(), uid: old.uid.clone() });
-        }
-    }
     let status = at.wanted.filter(|wanted| *wanted != at.status);
     let scale = decision.verdict.write().filter(|to| *to != at.target.replicas).map(|to| Scale {
         resource: at.resource.clone(),
@@ -113,18 +103,34 @@ pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
     });
     // The first activation of all is written down before it is made: were it forgotten by a crash in between, the object
     // would count as never active, and an empty queue would send it to rest without a cooldown.
-    let first_ever = status.is_some() && at.status.last_active_time.is_none();
+    let first_ever = scale.is_some() && at.status.last_active_time.is_none();
     let written = status.map(|wanted| Effect::Status(Box::new(wanted.clone())));
     let scaled = scale.map(|scale| Effect::Scale(Box::new(scale)));
+    let mut effects = Vec::new();
     if first_ever {
-        effects.extend(written.into_iter().chain(scaled));
+        effects.extend(written.into_iter().chain(scaled).chain(hpa_effects(&at)));
     } else {
-        effects.extend(scaled.into_iter().chain(written));
+        effects.extend(scaled.into_iter().chain(hpa_effects(&at)).chain(written));
     }
     if let Some(wanted) = status {
         effects.extend(ready_note(at.status, wanted).map(Effect::Event));
     }
     effects
+}
+
+fn hpa_effects(at: &Snapshot<'_>) -> impl Iterator<Item = Effect> {
+    let body = at.check_hpa.then(|| hpa::desired(at.key, at.object, at.valid));
+    let differs = body.filter(|body| !at.hpa.is_some_and(|seen| hpa::is_current(body, seen)));
+    let applied = differs.map(|body| Effect::ApplyHpa {
+        name: at.valid.hpa_name.clone(),
+        body,
+        known: at.hpa.is_some(),
+    });
+    let deleted = at.old_hpa.filter(|_| at.check_hpa).map(|old| Effect::DeleteHpa {
+        name: old.meta.name.clone().unwrap_or_default(),
+        uid: old.uid.clone(),
+    });
+    applied.into_iter().chain(deleted)
 }
 
 /// What must be done for an object that cannot be scaled: say so.

@@ -19,8 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use windlass_tests::install::apply;
 use windlass_tests::rig::client_from;
 use windlass_tests::{
-    Answer, Broker, Consumer, FakeHttp, FaultProxy, METRICS_SERVICE, Manifests, Mode, Rabbit, RabbitOptions, Rig,
-    RigOptions, SYSTEM_NAMESPACE, eventually, now, run, shared_rabbit, shared_rig,
+    Answer, Broker, Consumer, FakeHttp, FaultProxy, METRICS_SERVICE, Manifests, Mode, Operator, OperatorOptions,
+    Rabbit, RabbitOptions, Rig, RigOptions, SYSTEM_NAMESPACE, eventually, now, run, shared_rabbit, shared_rig,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -273,6 +273,38 @@ async fn the_forwarder_follows_the_slice(rig: &Rig) -> anyhow::Result<()> {
     }
     ensure!(forwarder.accepted() >= 2 && forwarder.refused() >= 1, "counts: {forwarder:?}");
     Ok(())
+}
+
+#[test]
+fn an_operator_can_be_killed_frozen_and_started_again() {
+    run(async {
+        let rig = Rig::start(RigOptions::without_pods()).await?;
+        rig.install(&Manifests::repository()?).await?;
+        let mut operator = Operator::start(&rig, OperatorOptions::named("first")).await?;
+        operator.wait_ready(SOON).await?;
+        operator.wait_leading(&rig, SOON).await?;
+        eventually(SOON, "the slice names the leader", async || {
+            let target = rig.forwarder().target();
+            ensure!(target == Some(operator.advertised()), "it names {target:?}");
+            Ok(())
+        })
+        .await?;
+        ensure!(!operator.metrics().await?.is_empty() && operator.rss_bytes()? > 0, "no figures");
+
+        operator.sigstop()?;
+        ensure!(operator.metrics().await.is_err(), "a frozen operator answers");
+        operator.sigcont()?;
+        ensure!(operator.metrics().await.is_ok(), "a thawed one does not");
+        let pid = operator.pid();
+        operator.kill9()?;
+        operator.restart()?;
+        operator.wait_ready(SOON).await?;
+        operator.wait_leading(&rig, SOON).await?;
+        ensure!(operator.pid() != pid && operator.identity() == "first", "not a new process of the same name");
+        let status = operator.sigterm_and_wait(SOON).await?;
+        ensure!(status.success(), "an orderly end is {status}");
+        Ok(())
+    });
 }
 
 /// A server that says its name to each connection.

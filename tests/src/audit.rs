@@ -3,9 +3,13 @@
 //! It is kept at the level of metadata: no bodies. What was written to `spec.replicas` is in a
 //! [`crate::ReplicaLog`]; who wrote, and how often, is here.
 
-use std::fs;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -16,6 +20,9 @@ use serde::Deserialize;
 
 use crate::admin::Admin;
 use crate::eventually;
+
+/// How long the API server may take to answer, and the log to show it.
+const SETTLE: Duration = Duration::from_secs(30);
 
 /// One request, once it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,18 +77,26 @@ impl Entry {
     }
 }
 
-/// The log of one control plane.
+/// The log of one control plane. Clones share what has been read.
 #[derive(Debug, Clone)]
 pub struct Audit {
     file: PathBuf,
     client: Admin,
+    read: Arc<Mutex<Read>>,
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    /// Bytes read of each file, by inode: a rotated file gets another name.
+    offsets: HashMap<u64, u64>,
+    entries: Vec<Entry>,
 }
 
 impl Audit {
     /// The log in `file`, of the API server that `client` speaks to.
     #[must_use]
     pub fn new(file: PathBuf, client: Client) -> Self {
-        Self { file, client: Admin(client) }
+        Self { file, client: Admin(client), read: Arc::default() }
     }
 
     /// All requests answered so far, rotated files too, in the order of their arrival. The last few milliseconds
@@ -90,17 +105,23 @@ impl Audit {
     /// # Errors
     /// When a file cannot be read, or a line is no audit event.
     pub fn entries(&self) -> anyhow::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for file in self.files()? {
-            let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            // The last line may be half written.
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in self.files()? {
+            let mut file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let offset = read.offsets.entry(file.metadata()?.ino()).or_default();
+            file.seek(SeekFrom::Start(*offset))?;
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            // The last line may be half written; it is read again.
             let complete = text.rfind('\n').map_or("", |end| &text[..=end]);
+            *offset += u64::try_from(complete.len())?;
             for line in complete.lines() {
-                entries.extend(parse(line).with_context(|| format!("in {}: {line}", file.display()))?);
+                let entry = parse(line).with_context(|| format!("in {}: {line}", path.display()))?;
+                read.entries.extend(entry);
             }
         }
-        entries.sort_by_key(|entry| entry.received);
-        Ok(entries)
+        read.entries.sort_by_key(|entry| entry.received);
+        Ok(read.entries.clone())
     }
 
     /// All requests answered before this call: a request of its own is made, and waited for in the log.
@@ -110,10 +131,11 @@ impl Audit {
     pub async fn settled(&self) -> anyhow::Result<Vec<Entry>> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let marker = format!("audit-marker-{}", COUNTER.fetch_add(1, Ordering::Relaxed));
-        eventually(Duration::from_secs(30), "the audit log shows a request", async || {
-            Api::<ConfigMap>::namespaced(self.client.0.clone(), "default").get_opt(&marker).await?;
+        let maps = Api::<ConfigMap>::namespaced(self.client.0.clone(), "default");
+        eventually(SETTLE, "the API server answers", async || Ok(maps.get_opt(&marker).await?)).await?;
+        eventually(SETTLE, "the audit log shows a request", async || {
             let entries = self.entries()?;
-            ensure!(entries.iter().any(|entry| entry.name == marker), "{marker} is not in it");
+            ensure!(entries.iter().rev().any(|entry| entry.name == marker), "{marker} is not in it");
             Ok(entries)
         })
         .await
@@ -163,7 +185,7 @@ impl Audit {
 
     /// The log itself and what was rotated away from it: `audit-<time>.log` beside `audit.log`.
     fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let dir = self.file.parent().unwrap_or(Path::new("."));
+        let dir = self.file.parent().unwrap_or_else(|| Path::new("."));
         let stem = self.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let mut files: Vec<PathBuf> = fs::read_dir(dir)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
         files.retain(|file| {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client};
@@ -158,6 +158,16 @@ pub async fn apply(client: &Client, document: &Value) -> anyhow::Result<DynamicO
         let conditions = crd.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let established = conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True");
         ensure!(established, "its conditions are {conditions:?}");
+        // Established comes before its storage is there, the more so when it is applied again.
+        let spec = &crd.data["spec"];
+        let versions = spec["versions"].as_array().cloned().unwrap_or_default();
+        for version in versions.iter().filter(|version| version["served"] == true) {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let gvk =
+                GroupVersionKind::gvk(&text(&spec["group"]), &text(&version["name"]), &text(&spec["names"]["kind"]));
+            let kind = ApiResource::from_gvk_with_plural(&gvk, &text(&spec["names"]["plural"]));
+            Api::<DynamicObject>::all_with(client.clone(), &kind).list(&ListParams::default().limit(1)).await?;
+        }
         Ok(crd)
     })
     .await

@@ -9,6 +9,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{self as core, Event, Secret, ServiceAccount};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::core::Request;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -219,6 +220,18 @@ impl Namespace {
             self.hpa(scaled_object).await?.context("there is none")
         })
         .await
+    }
+
+    /// What the external metrics API answers for a metric of a ScaledObject, asked as the HPA asks: through the API
+    /// server. An `ExternalMetricValueList`; the figure is `["items"][0]["value"]`, a quantity.
+    ///
+    /// # Errors
+    /// When it answers an error, e.g. because there is no fresh reading.
+    pub async fn external_metric(&self, metric: &str, scaled_object: &str) -> anyhow::Result<Value> {
+        let path = format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{}/{metric}", self.name);
+        let label = format!("scaledobject.windlass.dev/name={scaled_object}");
+        let request = Request::new(path).list(&ListParams::default().labels(&label))?;
+        Ok(self.client().request(request).await?)
     }
 
     /// Starts the record of replicas of its Deployments.

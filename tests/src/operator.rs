@@ -1,15 +1,15 @@
 //! The operator as a process of its own: started with its documented flags and the rights of its ServiceAccount.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
 
 use crate::process::Process;
-use crate::{Rig, eventually, ports, scratch};
+use crate::{Rig, eventually, paths, ports, scratch};
 
 /// What a test may choose about an operator.
 #[derive(Debug, Clone, Default)]
@@ -249,14 +249,30 @@ impl Operator {
 
 /// `WINDLASS_BIN`, else `windlass` of the profile that the test executable was built with.
 fn binary() -> anyhow::Result<PathBuf> {
-    let file = match std::env::var_os("WINDLASS_BIN") {
-        Some(file) => PathBuf::from(file),
-        None => {
-            let test = std::env::current_exe()?;
-            // target/<profile>/deps/<test>
-            test.ancestors().nth(2).context("the test executable lies in no target folder")?.join("windlass")
-        }
-    };
+    if let Some(file) = std::env::var_os("WINDLASS_BIN").map(PathBuf::from) {
+        ensure!(file.is_file(), "WINDLASS_BIN names no file: {}", file.display());
+        return Ok(file);
+    }
+    let test = std::env::current_exe()?;
+    // target/<profile>/deps/<test>
+    let file = test.ancestors().nth(2).context("the test executable lies in no target folder")?.join("windlass");
     ensure!(file.is_file(), "no {}: run cargo build -p windlass, or set WINDLASS_BIN", file.display());
+    let built = file.metadata()?.modified()?;
+    for part in ["api", "cli", "ml", "operator", "sources"] {
+        if let Some(newer) = newer_source(&paths::root().join(part), built) {
+            eprintln!("warning: {} is newer than the binary: run cargo build -p windlass", newer.display());
+        }
+    }
     Ok(file)
+}
+
+/// A source file below `dir` that was changed after `built`.
+fn newer_source(dir: &Path, built: SystemTime) -> Option<PathBuf> {
+    std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path()).find_map(|path| {
+        if path.is_dir() {
+            return newer_source(&path, built);
+        }
+        let changed = path.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        (path.extension().is_some_and(|e| e == "rs") && changed > built).then_some(path)
+    })
 }

@@ -206,3 +206,68 @@ fn on_lasting_thread(command: Command) -> io::Result<Child> {
     spawner.lock().unwrap_or_else(PoisonError::into_inner).send((command, answer)).map_err(|e| gone(e.to_string()))?;
     result.recv().map_err(|e| gone(e.to_string()))?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper(name: &str, script: &str) -> Process {
+        let dir = crate::scratch::dir(name).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).env("GREETING", "hello");
+        Process::spawn(name, &command, &dir.join("log"), None).unwrap()
+    }
+
+    fn state(pid: u32) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    fn until(what: &str, mut condition: impl FnMut() -> bool) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !condition() {
+            assert!(Instant::now() < end, "not within 10 s: {what}");
+            std::thread::sleep(POLL / 10);
+        }
+    }
+
+    #[test]
+    fn signals_reach_the_program_itself() {
+        let process = sleeper("signals", "echo $GREETING; exec sleep 60");
+        until("its output is in the log", || process.log() == "hello\n");
+        process.signal("STOP").unwrap();
+        until("it is frozen", || state(process.pid()) == Some('T'));
+        process.signal("CONT").unwrap();
+        until("it is thawed", || state(process.pid()) == Some('S'));
+        assert!(process.rss_bytes().unwrap() > 100_000 && process.cpu_seconds().unwrap() < 5.0);
+        process.ensure_running().unwrap();
+        process.kill9().unwrap();
+        assert!(process.ended().unwrap().is_some() && state(process.pid()).is_none());
+        assert!(process.signal("CONT").is_err(), "a signal to a pid that is no longer its own");
+        assert!(process.ensure_running().unwrap_err().to_string().contains("hello"), "no log in the error");
+    }
+
+    #[test]
+    fn a_drop_asks_first_and_then_kills() {
+        let polite = sleeper("polite", "trap 'echo bye; exit 0' TERM; echo on; while :; do sleep 0.05; done");
+        until("it runs", || polite.log().contains("on"));
+        polite.signal("STOP").unwrap();
+        let log = polite.log_path().to_owned();
+        drop(polite);
+        assert!(fs::read_to_string(log).unwrap().contains("bye"), "frozen, and not thawed before it was asked to end");
+
+        let deaf = sleeper("deaf", "trap '' TERM; echo on; exec sleep 60").with_grace(Duration::from_millis(100));
+        until("it runs", || deaf.log().contains("on"));
+        let pid = deaf.pid();
+        drop(deaf);
+        assert_eq!(state(pid), None);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let dir = crate::scratch::dir("absent").unwrap();
+        let absent = Process::spawn("absent", &Command::new("/no/such/program"), &dir.join("log"), None).unwrap();
+        until("setpriv has given up", || absent.ended().unwrap().is_some());
+        assert!(absent.ensure_running().unwrap_err().to_string().contains("/no/such/program"));
+    }
+}

@@ -106,6 +106,7 @@ pub struct Rig {
     state: State,
     client: Admin,
     forwarder: Forwarder,
+    audit: Audit,
     operator_kubeconfig: OnceCell<PathBuf>,
     names: AtomicU32,
     addresses: AtomicU8,
@@ -150,11 +151,13 @@ impl Rig {
             ensure_node(&client).await?;
         }
         let forwarder = Forwarder::start(client.clone()).await?;
+        let audit = Audit::new(state.audit_log.clone(), client.clone());
         Ok(Self {
             dir,
             state,
             client: Admin(client),
             forwarder,
+            audit,
             operator_kubeconfig: OnceCell::new(),
             names: AtomicU32::new(0),
             addresses: AtomicU8::new(0),
@@ -201,7 +204,7 @@ impl Rig {
     /// The audit log.
     #[must_use]
     pub fn audit(&self) -> Audit {
-        Audit::new(self.state.audit_log.clone(), self.client())
+        self.audit.clone()
     }
 
     /// A component as it runs now.

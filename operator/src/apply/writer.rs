@@ -28,7 +28,7 @@ pub enum WriteError {
     #[error("no answer from the API server within {0:?}")]
     Deadline(Duration),
     /// The API server refused it, or the connection failed.
-    #[error(transparent)]
+    #[error("{}", brief(.0))]
     Api(#[from] kube::Error),
 }
 
@@ -215,4 +215,12 @@ impl Writer {
 /// The last part of a type's name: the kind, for the types of the Kubernetes API.
 fn short_name<K>() -> &'static str {
     std::any::type_name::<K>().rsplit("::").next().unwrap_or_default()
+}
+
+/// The message of the API server without the rest of its Status.
+fn brief(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({} {})", status.message, status.code, status.reason),
+        other => other.to_string(),
+    }
 }

@@ -137,8 +137,12 @@ impl Bundle {
     /// The data of the Secret.
     #[must_use]
     pub fn data(&self) -> BTreeMap<String, ByteString> {
-        let entries =
-            [(LEAF, self.leaf.clone()), (LEAF_KEY, self.leaf_key.clone()), (CAS, self.ca_bundle()), (CA_KEY, self.ca_key.clone())];
+        let entries = [
+            (LEAF, self.leaf.clone()),
+            (LEAF_KEY, self.leaf_key.clone()),
+            (CAS, self.ca_bundle()),
+            (CA_KEY, self.ca_key.clone()),
+        ];
         entries.into_iter().map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes()))).collect()
     }
 
@@ -156,10 +160,13 @@ impl Bundle {
         let leaf = life_of(&self.leaf).map_err(|()| BundleError::BadCertificate(LEAF))?;
         let cas: Result<Vec<_>, _> = self.cas.iter().map(|ca| life_of(ca)).collect();
         let cas = cas.map_err(|()| BundleError::BadCertificate(CAS))?;
-        let der = CertificateDer::from_pem_slice(self.leaf.as_bytes()).map_err(|_| BundleError::BadCertificate(LEAF))?;
+        let der =
+            CertificateDer::from_pem_slice(self.leaf.as_bytes()).map_err(|_| BundleError::BadCertificate(LEAF))?;
         let parsed = ParsedCertificate::try_from(&der).map_err(BundleError::Leaf)?;
         let issuer = self.cas.iter().position(|ca| signed_by(&parsed, ca, leaf));
-        let covers = |name: &String| ServerName::try_from(name.as_str()).is_ok_and(|name| verify_server_name(&parsed, &name).is_ok());
+        let covers = |name: &String| {
+            ServerName::try_from(name.as_str()).is_ok_and(|name| verify_server_name(&parsed, &name).is_ok())
+        };
         Ok(Facts { cas, leaf, issuer, names_cover: names.iter().all(covers) })
     }
 }
@@ -184,7 +191,8 @@ fn life_of(pem: &str) -> Result<Life, ()> {
 
 fn make_ca(now: Timestamp) -> Result<(String, String), BundleError> {
     let key = KeyPair::generate().map_err(BundleError::Make)?;
-    let mut params = params(Vec::new(), &format!("windlass-serving-ca@{}", now.as_second()), Life::starting(now, CA_LIFE))?;
+    let mut params =
+        params(Vec::new(), &format!("windlass-serving-ca@{}", now.as_second()), Life::starting(now, CA_LIFE))?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     let certificate = params.self_signed(&key).map_err(BundleError::Make)?;

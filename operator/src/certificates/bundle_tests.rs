@@ -23,7 +23,11 @@ fn a_new_bundle_survives_the_secret_and_needs_nothing() {
     assert_eq!(facts.cas[0], Life::starting(at(0), CA_LIFE));
     assert_eq!(plan(Some(&facts), at(0)), Plan::Keep { until: facts.leaf.renewal() });
     assert!(!read.facts(&serving_names("windlass-metrics", "elsewhere")).unwrap().names_cover);
-    for name in ["windlass-metrics", "windlass-metrics.windlass-system.svc", "windlass-metrics.windlass-system.svc.cluster.local"] {
+    for name in [
+        "windlass-metrics",
+        "windlass-metrics.windlass-system.svc",
+        "windlass-metrics.windlass-system.svc.cluster.local",
+    ] {
         assert!(names().iter().any(|other| other == name));
     }
     assert!(!format!("{bundle:?}").contains("PRIVATE"));

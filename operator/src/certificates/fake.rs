@@ -65,7 +65,8 @@ impl FakeApi {
         };
         let found = self.objects.get(&path).cloned();
         let version = body.pointer("/metadata/resourceVersion").cloned();
-        let is_stale = |found: &Value| version.as_ref().is_some_and(|version| *version != found["metadata"]["resourceVersion"]);
+        let is_stale =
+            |found: &Value| version.as_ref().is_some_and(|version| *version != found["metadata"]["resourceVersion"]);
         let new = match (method.as_str(), found) {
             ("GET", Some(found)) => return (StatusCode::OK, found),
             ("POST", Some(_)) => return failure(StatusCode::CONFLICT),

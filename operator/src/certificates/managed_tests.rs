@@ -110,7 +110,10 @@ async fn an_empty_or_damaged_secret_is_filled_in_place() {
     rig.manager.settle().await.unwrap();
     assert_eq!(rig.writes(), [write("PUT", "secret"), write("PATCH", "apiservice")]);
     let mut secret = rig.secret();
-    assert_eq!((secret.metadata.labels.take().unwrap()["team"].as_str(), &secret.data.as_ref().unwrap()["mine"].0), ("a", &b"x".to_vec()));
+    assert_eq!(
+        (secret.metadata.labels.take().unwrap()["team"].as_str(), &secret.data.as_ref().unwrap()["mine"].0),
+        ("a", &b"x".to_vec())
+    );
 
     let mut damaged = rig.api.lock().unwrap().get(SECRET_PATH).unwrap().clone();
     damaged["data"]["tls.key"] = "eA==".into();

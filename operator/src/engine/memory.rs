@@ -15,6 +15,9 @@ use crate::world::{SeenHpa, SeenObject, SeenTarget};
 /// How long a written HPA is believed in although the watch does not show it: it may have been deleted meanwhile.
 const BELIEF: Duration = Duration::from_secs(10);
 
+/// How long to wait after the HPA could not be written, at first and at most.
+const HPA_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -38,6 +41,7 @@ pub(super) struct Memory {
     pub status_right_at: Option<Basis>,
     /// When the status was last written.
     pub status_at: Option<Instant>,
+    hpa_wait: Duration,
     status: Option<(u64, Arc<ScaledObjectStatus>)>,
     target: Option<SeenTarget>,
     hpa: Option<(Arc<SeenHpa>, Instant)>,
@@ -111,11 +115,19 @@ impl Memory {
         }
     }
 
+    /// Notes that the HPA could not be written, and says how long to wait before trying again.
+    pub fn hpa_failed(&mut self, trouble: String) -> Duration {
+        self.hpa_wait = (self.hpa_wait * 2).clamp(HPA_RETRY.0, HPA_RETRY.1);
+        self.hpa_trouble = Some((trouble, Instant::now() + self.hpa_wait));
+        self.hpa_wait
+    }
+
     /// Takes in what an effect has brought about.
     pub fn remember(&mut self, applied: Applied) {
         match applied {
             Applied::Hpa(hpa) => {
                 self.hpa_trouble = None;
+                self.hpa_wait = Duration::ZERO;
                 self.hpa = Some(((*hpa).into(), Instant::now()));
             }
             Applied::Status { status, version } => {

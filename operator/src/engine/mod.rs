@@ -64,6 +64,8 @@ struct Done {
     uid: String,
     applied: Vec<Applied>,
     error: Option<ApplyError>,
+    /// Trouble with the HPA holds up the status, which would say that all is well, and nothing else.
+    hpa_error: Option<ApplyError>,
 }
 
 impl Engine {
@@ -109,18 +111,18 @@ impl Engine {
         match done.error {
             None => memory.retry = None,
             Some(error) if error.is_conflict() => memory.again = true,
-            Some(error @ ApplyError::ForeignHpa(_)) => {
-                tracing::warn!(object = %done.key, %error, "HPA not written");
-                memory.hpa_trouble = Some((error.to_string(), Instant::now() + RETRY.1));
-                memory.again = true;
-                self.queue.mark_in(&done.key, RETRY.1);
-            }
             Some(error) => {
                 let wait = memory.retry.map_or(RETRY.0, |(wait, _)| (wait * 2).min(RETRY.1));
                 tracing::warn!(object = %done.key, %error, label = error.label(), retry_in = ?wait, "plan not carried out");
                 memory.retry = Some((wait, Instant::now() + wait));
                 self.queue.mark_in(&done.key, wait);
             }
+        }
+        if let Some(error) = done.hpa_error {
+            let wait = memory.hpa_failed(error.to_string());
+            tracing::warn!(object = %done.key, %error, label = error.label(), retry_in = ?wait, "HPA not written");
+            memory.again = true;
+            self.queue.mark_in(&done.key, wait);
         }
         if std::mem::take(&mut memory.again) {
             self.queue.mark(&done.key);
@@ -132,15 +134,21 @@ impl Engine {
 async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, places: Arc<Semaphore>) -> Done {
     // The semaphore is never closed; were it, the plan would simply run.
     let place = places.acquire().await;
-    let mut done = Done { key, uid, applied: Vec::with_capacity(effects.len()), error: None };
+    let mut done = Done { key, uid, applied: Vec::with_capacity(effects.len()), error: None, hpa_error: None };
     let mut notes = Vec::new();
     for effect in &effects {
+        if done.hpa_error.is_some() && matches!(effect, Effect::Status(_) | Effect::Event(_)) {
+            continue;
+        }
         match apply(effect, &done.key, &done.uid, &ctx).await {
             Ok(applied) => {
                 if let Applied::Scaled { scale, .. } = &applied {
                     notes.push(scale.done_note(&done.key, scale.seen.replicas));
                 }
                 done.applied.push(applied);
+            }
+            Err(error) if matches!(effect, Effect::ApplyHpa { .. } | Effect::DeleteHpa { .. }) => {
+                done.hpa_error = Some(error);
             }
             Err(error) => {
                 if let Effect::Scale(scale) = effect

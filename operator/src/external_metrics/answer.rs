@@ -22,9 +22,9 @@ impl Document {
     pub fn new(content_type: &'static str, value: &serde_json::Value) -> Self {
         let body = value.to_string();
         // FNV-1a: the tag must be the same on every replica, and needs no more than to differ when the text does.
-        let hash = body.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = body
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         let etag = HeaderValue::try_from(format!("\"{hash:016X}\"")).unwrap_or(HeaderValue::from_static("\"0\""));
         Self { content_type, body: body.into(), etag }
     }

@@ -115,7 +115,8 @@ impl Peer {
     pub fn judge(trust: Option<&Arc<Trust>>, certificates: Option<&[CertificateDer<'_>]>) -> Self {
         let Some(trust) = trust else { return Self(Err(Refusal::TrustUnknown)) };
         let Some(leaf) = certificates.and_then(<[_]>::first) else { return Self(Err(Refusal::NoCertificate)) };
-        if !trust.allowed_names.is_empty() && !common_name(leaf).is_some_and(|name| trust.allowed_names.contains(&name)) {
+        if !trust.allowed_names.is_empty() && !common_name(leaf).is_some_and(|name| trust.allowed_names.contains(&name))
+        {
             return Self(Err(Refusal::WrongName));
         }
         Self(Ok(Arc::clone(trust)))
@@ -193,7 +194,10 @@ mod tests {
         let ca = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem();
         let good = data(&[(CA_KEY, &ca), (NAMES_KEY, r#"["front"]"#), (USERS_KEY, r#"["X-Remote-User"]"#)]);
         let trust = Trust::parse(&good).unwrap();
-        assert_eq!((trust.allowed_names, trust.user_headers), (vec!["front".to_owned()], vec!["x-remote-user".parse().unwrap()]));
+        assert_eq!(
+            (trust.allowed_names, trust.user_headers),
+            (vec!["front".to_owned()], vec!["x-remote-user".parse().unwrap()])
+        );
         assert!(Trust::parse(&data(&[(CA_KEY, &ca)])).unwrap().allowed_names.is_empty());
 
         assert!(matches!(Trust::parse(&data(&[])), Err(TrustError::NoCa)));

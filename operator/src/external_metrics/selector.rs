@@ -71,7 +71,8 @@ fn parse_requirement(text: &str) -> Result<(&str, &str), SelectorError> {
     if label.ends_with('!') || value.contains(',') {
         return Err(SelectorError::SelectsNothing);
     }
-    let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
+    let is_plain =
+        |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'));
     if label.is_empty() || value.is_empty() || !is_plain(label) || !is_plain(value) {
         return Err(SelectorError::Malformed);
     }

@@ -128,7 +128,8 @@ impl ServedTable {
             entry.metrics = metrics;
             return;
         }
-        let entry = Entry { metrics, any: AtomicI64::new(NEVER), by_hpa: AtomicI64::new(NEVER), awaited: AtomicU8::new(0) };
+        let entry =
+            Entry { metrics, any: AtomicI64::new(NEVER), by_hpa: AtomicI64::new(NEVER), awaited: AtomicU8::new(0) };
         objects.entry(namespace.to_owned()).or_default().insert(name.to_owned(), entry);
     }
 
@@ -153,7 +154,14 @@ impl ServedTable {
     ///
     /// # Errors
     /// See [`LookupError`]; the HPA must see each of them as an error, never as 0 and never as an empty list.
-    pub fn lookup(&self, namespace: &str, metric: &str, selector: &str, asker: Asker, now: Timestamp) -> Result<ServedValue, LookupError> {
+    pub fn lookup(
+        &self,
+        namespace: &str,
+        metric: &str,
+        selector: &str,
+        asker: Asker,
+        now: Timestamp,
+    ) -> Result<ServedValue, LookupError> {
         let name = selector::object_name(selector)?;
         let objects = self.read();
         let Some(entry) = objects.get(namespace).and_then(|names| names.get(name)) else {

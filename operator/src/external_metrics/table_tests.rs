@@ -29,18 +29,28 @@ fn a_value_is_served_while_it_is_fresh_and_never_after() {
     let stale = ask(&table, "s0-rabbitmq-orders", 11).unwrap_err();
     assert!(matches!(stale, LookupError::NoFreshReading { .. }));
     let said = stale.to_string();
-    assert!(said.starts_with("no fresh reading of trigger s0-rabbitmq-orders: the last good one is of 2027-"), "{said}");
+    assert!(
+        said.starts_with("no fresh reading of trigger s0-rabbitmq-orders: the last good one is of 2027-"),
+        "{said}"
+    );
 }
 
 #[test]
 fn what_is_not_there_is_an_error_that_says_what() {
     let table = ServedTable::new(None);
     assert!(table.is_empty());
-    table.set("shop", "orders", vec![metric("s0-a", -1), ServedMetric {
-        metric_name: "s1-b".to_owned(),
-        value: None,
-        trouble: Some("queue orders is not there".to_owned()),
-    }]);
+    table.set(
+        "shop",
+        "orders",
+        vec![
+            metric("s0-a", -1),
+            ServedMetric {
+                metric_name: "s1-b".to_owned(),
+                value: None,
+                trouble: Some("queue orders is not there".to_owned()),
+            },
+        ],
+    );
     let said = |metric| ask(&table, metric, 0).unwrap_err().to_string();
     assert_eq!(said("s0-a"), "no fresh reading of trigger s0-a: the figure is negative");
     assert_eq!(said("s1-b"), "no fresh reading of trigger s1-b: queue orders is not there");

@@ -223,11 +223,21 @@ async fn what_has_no_fresh_reading_is_an_error_and_never_a_zero() {
     expect(rig.get(&aggregator, METRIC).await, 200).await;
     *rig.clock.0.lock().unwrap() = at(11);
     let status = expect(rig.get(&aggregator, METRIC).await, 503).await;
-    assert_status(&status, 503, "ServiceUnavailable", "no fresh reading of trigger s0-rabbitmq-orders: the last good one");
+    assert_status(
+        &status,
+        503,
+        "ServiceUnavailable",
+        "no fresh reading of trigger s0-rabbitmq-orders: the last good one",
+    );
     let missing = ServedMetric { value: None, trouble: Some("connection refused".to_owned()), ..orders(0) };
     rig.table.set("shop", "orders", vec![missing]);
     let status = expect(rig.get(&aggregator, METRIC).await, 503).await;
-    assert_status(&status, 503, "ServiceUnavailable", "no fresh reading of trigger s0-rabbitmq-orders: connection refused");
+    assert_status(
+        &status,
+        503,
+        "ServiceUnavailable",
+        "no fresh reading of trigger s0-rabbitmq-orders: connection refused",
+    );
     rig.table.remove("shop", "orders");
     let status = expect(rig.get(&aggregator, METRIC).await, 404).await;
     assert_status(&status, 404, "NotFound", "no scaled object shop/orders is served");
@@ -278,7 +288,10 @@ async fn discovery_is_answered_by_every_replica_with_nothing_to_serve() {
     assert_status(&status, 503, "ServiceUnavailable", "this replica of the operator is not the leader");
 
     let groups = expect(rig.get(&aggregator, "/apis").await, 200).await;
-    assert_eq!((&groups["kind"], &groups["groups"][0]["name"]), (&json!("APIGroupList"), &json!("external.metrics.k8s.io")));
+    assert_eq!(
+        (&groups["kind"], &groups["groups"][0]["name"]),
+        (&json!("APIGroupList"), &json!("external.metrics.k8s.io"))
+    );
     let group = expect(rig.get(&aggregator, "/apis/external.metrics.k8s.io").await, 200).await;
     assert_eq!((&group["kind"], &group["preferredVersion"]["version"]), (&json!("APIGroup"), &json!("v1beta1")));
     let resources = expect(rig.get(&aggregator, "/apis/external.metrics.k8s.io/v1beta1").await, 200).await;
@@ -322,7 +335,9 @@ fn references(value: &Value) -> Vec<String> {
     match value {
         Value::Object(fields) => fields
             .iter()
-            .flat_map(|(key, value)| if key == "$ref" { vec![value.as_str().unwrap().to_owned()] } else { references(value) })
+            .flat_map(
+                |(key, value)| if key == "$ref" { vec![value.as_str().unwrap().to_owned()] } else { references(value) },
+            )
             .collect(),
         Value::Array(items) => items.iter().flat_map(references).collect(),
         _ => Vec::new(),
@@ -444,7 +459,7 @@ fn a_request_among_a_thousand_objects_costs_little() {
         let micros = (cpu() - before) / REQUESTS / 1000;
         println!("{micros} µs of CPU per request, unoptimised");
         // The bar is 150 µs for a release build, TLS included; an unoptimised one stays below some times that.
-        assert!(micros < 1000, "{micros} µs per request");
+        assert!(micros < 300, "{micros} µs per request");
     });
     assert!(table.answered("shop", "orders-999").unwrap().by_hpa.is_some());
 }

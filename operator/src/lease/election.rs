@@ -194,8 +194,7 @@ impl Election {
     }
 
     fn written(&mut self, lease: Lease, sent: Instant, now: Instant) -> Action {
-        let unchanged =
-            self.seen.as_ref().is_some_and(|seen| version(seen.lease.as_ref()) == version(Some(&lease)));
+        let unchanged = self.seen.as_ref().is_some_and(|seen| version(seen.lease.as_ref()) == version(Some(&lease)));
         if unchanged || holder(Some(&lease)) != Some(&self.identity) {
             // Nobody else could see this renewal, so it is none.
             self.current = false;

@@ -46,12 +46,7 @@ pub(super) struct Setup {
 
 impl Setup {
     pub(super) fn new(name: &'static str, network: &Network) -> Self {
-        Self {
-            name,
-            timing: Timing::default(),
-            network: network.clone(),
-            clock: TestClock::from(1_700_000_000),
-        }
+        Self { name, timing: Timing::default(), network: network.clone(), clock: TestClock::from(1_700_000_000) }
     }
 
     pub(super) fn elector(&self, grant: Grant) -> Elector<Network> {

@@ -58,7 +58,10 @@ fn a_fresh_replica_takes_only_what_is_certainly_free() {
     for (what, seen) in taken {
         let action = first_sight(seen);
         // Half the retry period, and up to a fifth less.
-        assert!(matches!(action, Action::Sleep(time) if time > seconds(1).mul_f64(0.79) && time <= seconds(1)), "{what}");
+        assert!(
+            matches!(action, Action::Sleep(time) if time > seconds(1).mul_f64(0.79) && time <= seconds(1)),
+            "{what}"
+        );
     }
 }
 
@@ -72,7 +75,10 @@ fn a_lease_is_waited_out_from_its_last_change_and_to_the_moment() {
     };
     assert!(matches!(read(seconds(0), "1"), Action::Sleep(_)));
     assert!(matches!(read(seconds(19), "2"), Action::Sleep(_)), "renewed: the wait begins anew");
-    assert!(matches!(read(seconds(38), "2"), Action::Sleep(_)), "the holder's duration counts, as it is the longer one");
+    assert!(
+        matches!(read(seconds(38), "2"), Action::Sleep(_)),
+        "the holder's duration counts, as it is the longer one"
+    );
     let almost = seconds(39) - Duration::from_millis(300);
     assert_eq!(read(almost, "2"), Action::Sleep(Duration::from_millis(300)), "no longer than to its end");
     let Action::Replace(taken) = read(seconds(39), "2") else { panic!("it is free now") };
@@ -90,6 +96,24 @@ fn a_right_counts_from_the_sending_and_an_answer_after_its_end_gives_none() {
         let lease = held("2", "me", 15).expect("a lease");
         election.step(Event::Written { lease, sent }, sent + delay, WALL);
         assert_eq!(election.leading_until(), leads.then(|| sent + seconds(10)), "answered after {delay:?}");
+    }
+}
+
+#[test]
+fn a_lapsed_leader_is_a_candidate_like_any_other() {
+    for (what, found) in [("deleted", None), ("emptied", held("3", "", 15)), ("taken", held("3", "other", 15))] {
+        let mut election = Election::new("me".to_owned(), Timing::default(), 1);
+        let sent = Instant::now();
+        election.step(Event::Read(held("1", "me", 15)), sent, WALL);
+        election.step(Event::Written { lease: held("2", "me", 15).expect("a lease"), sent }, sent, WALL);
+        let still = election.step(Event::Tick, sent + seconds(9), WALL);
+        assert!(matches!(still, Action::Replace(_)), "a leader renews without reading first: {still:?}");
+        election.step(Event::Failed, sent + seconds(9), WALL);
+
+        let lapsed = sent + seconds(10);
+        assert_eq!(election.step(Event::Tick, lapsed, WALL), Action::Read);
+        assert_eq!(election.leading_until(), None);
+        assert!(matches!(election.step(Event::Read(found), lapsed, WALL), Action::Sleep(_)), "{what}");
     }
 }
 

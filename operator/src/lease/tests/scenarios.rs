@@ -185,8 +185,7 @@ async fn a_duration_edited_to_years_does_not_end_the_election() {
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_whose_writes_fail_stops_before_its_lease_can_be_taken() {
-    let failures =
-        [Fate::Refused, Fate::AnswerLost].map(|fate| Passage { before: SECOND / 2, ..Passage::with(fate) });
+    let failures = [Fate::Refused, Fate::AnswerLost].map(|fate| Passage { before: SECOND / 2, ..Passage::with(fate) });
     for failure in failures {
         let pair = pair().await;
         pair.way_of_one.writes(failure);
