@@ -97,7 +97,9 @@ async fn replicas(client: &kube::Client, object: &ScaledObject) -> Option<i32> {
     let gvk = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
     let resource = kube::api::ApiResource::from_gvk_with_plural(&gvk, &resource.resource);
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &object.namespace()?, &resource);
-    api.get_scale(&object.spec.scale_target_ref.name).await.ok()?.spec?.replicas
+    let scale = api.get_scale(&object.spec.scale_target_ref.name).await.ok()?;
+    // A Scale of 0 leaves the figure out.
+    Some(scale.spec.and_then(|spec| spec.replicas).unwrap_or(0))
 }
 
 fn explain(error: kube::Error) -> anyhow::Error {

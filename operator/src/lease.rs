@@ -142,7 +142,7 @@ impl<S: LeaseStore> Elector<S> {
     /// Stop it only when everything that writes has stopped, so that nobody else leads while a write is under way;
     /// then call [`release`](Self::release). The grant has ended when this returns.
     pub async fn run(&mut self, stop: &CancellationToken) {
-        let stopped = stop.run_until_cancelled(self.take_part()).await;
+        let stopped = stop.run_until_cancelled(Box::pin(self.take_part())).await;
         debug_assert!(stopped.is_none(), "an election has no end of its own");
         self.set_leading(None);
     }

@@ -80,10 +80,11 @@ impl Namespace {
             + DeserializeOwned
             + serde::Serialize,
     {
-        Ok(self.api().create(&PostParams::default(), object).await?)
+        let params = PostParams { field_manager: Some("somebody".into()), ..PostParams::default() };
+        Ok(self.api().create(&params, object).await?)
     }
 
-    /// Creates a Deployment; its pods have this environment, which `hostFromEnv` reads.
+    /// Creates a Deployment; its pods have this environment.
     ///
     /// # Errors
     /// When the API server refuses.

@@ -11,7 +11,7 @@ pub fn scaled_objects() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(crate::GROUP, "v1alpha1", "ScaledObject"), "scaledobjects")
 }
 
-/// A Deployment with label `app: NAME`, ready at once on the fake kubelet. A source's `...FromEnv` reads `env`.
+/// A Deployment with label `app: NAME`, ready at once on the fake kubelet. Its pods have this environment.
 ///
 /// # Panics
 /// Never: the object is always well formed.
@@ -41,10 +41,10 @@ pub fn scaled_object(namespace: &str, name: &str, spec: &Value) -> DynamicObject
 }
 
 /// The spec of a ScaledObject for a Deployment and one RabbitMQ queue: mode `QueueLength`, from 0 to `max`, cooldown
-/// 5 s. Change what a test needs: `spec["maxReplicaCount"] = 9.into()`. The host is read from the environment variable
-/// `RABBITMQ_URL` of the Deployment's pods.
+/// 5 s. `host` is a URL of the broker ([`crate::Rabbit::amqp_url`], `http_url`, or one of a proxy). Change what a test
+/// needs: `spec["cooldownPeriod"] = 9.into()`.
 #[must_use]
-pub fn rabbit_spec(deployment: &str, queue: &str, value: u32, max: i32) -> Value {
+pub fn rabbit_spec(deployment: &str, host: &str, queue: &str, value: u32, max: i32) -> Value {
     json!({
         "scaleTargetRef": {"name": deployment},
         "minReplicaCount": 0,
@@ -53,7 +53,7 @@ pub fn rabbit_spec(deployment: &str, queue: &str, value: u32, max: i32) -> Value
         "triggers": [{
             "type": "rabbitmq",
             "metadata": {
-                "hostFromEnv": "RABBITMQ_URL",
+                "host": host,
                 "queueName": queue,
                 "mode": "QueueLength",
                 "value": value.to_string(),

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Activity, Sample};
-
 use crate::served::to_milli;
+use crate::{Activity, Sample};
 
 /// A checked configuration. Built by [`Config::new`] only.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +49,13 @@ impl Trigger {
             Activity::Number(figure) => figure > self.activation,
             Activity::Decided(active) => active,
         }
+    }
+
+    /// The target in thousandths, at least 1: the figure that the HPA must be given, so that it and the decision divide
+    /// by the same number.
+    #[must_use]
+    pub fn target_milli(&self) -> i64 {
+        to_milli(self.target).max(1)
     }
 }
 
@@ -221,15 +227,6 @@ impl Config {
     #[must_use]
     pub const fn startup_limit(&self) -> Duration {
         self.startup_limit
-    }
-}
-
-impl Trigger {
-    /// The target in thousandths, at least 1: the figure that the HPA must be given, so that it and the decision divide
-    /// by the same number.
-    #[must_use]
-    pub fn target_milli(&self) -> i64 {
-        to_milli(self.target).max(1)
     }
 }
 

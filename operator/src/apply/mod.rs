@@ -148,7 +148,7 @@ pub async fn tell(note: &Note, key: &ObjectKey, uid: &str, ctx: &Ctx) {
         tracing::info!(object = %key, reason = note.reason, message = note.message, "object changed state");
     }
     if let Err(error) = ctx.events.write(note, key, uid, &ctx.writer).await {
-        tracing::debug!(object = %key, %error, "event not written");
+        tracing::warn!(object = %key, %error, "event not written");
     }
 }
 

@@ -222,7 +222,7 @@ mod tests {
             names_cover: true,
         };
         assert_eq!(plan(None, at(0)), Plan::Create);
-        assert_eq!(plan(Some(&Facts { cas: vec![], ..good.clone() }), at(0)), Plan::Create);
+        assert_eq!(plan(Some(&Facts { cas: vec![], ..good }), at(0)), Plan::Create);
         assert_eq!(plan(Some(&Facts { issuer: None, ..good.clone() }), at(0)), Plan::IssueLeaf);
         assert_eq!(plan(Some(&Facts { names_cover: false, ..good.clone() }), at(0)), Plan::IssueLeaf);
         assert_eq!(plan(Some(&good), good.leaf.not_after), Plan::IssueLeaf, "expired");

@@ -57,7 +57,8 @@ fn every_metric_has_its_name_and_labels() {
 #[test]
 fn clones_count_together_and_counts_add_up() {
     let telemetry = Telemetry::new("0");
-    telemetry.clone().reading("shop", "orders", "t", ReadOutcome::Failed);
+    let other = telemetry.clone();
+    std::thread::spawn(move || other.reading("shop", "orders", "t", ReadOutcome::Failed)).join().expect("no panic");
     telemetry.reading("shop", "orders", "t", ReadOutcome::Failed);
     telemetry.reading("shop", "orders", "t", ReadOutcome::Absent);
     let object = r#"namespace="shop",scaled_object="orders",trigger="t""#;

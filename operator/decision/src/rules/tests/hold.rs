@@ -165,8 +165,8 @@ fn a_clock_set_back_by_an_hour_does_not_prolong_it_by_an_hour() {
     let heard = drained_by_80_percent().at(15).hpa_asks().reads(20.0).expect(Active).ready(10);
     heard.at(-3600).reads(20.0).expect(Active).holds(true).at(-3599).reads(20.0).expect(Active).holds(false);
     // But an answer of the old clock that had not been heard is not believed to be one to the held value.
-    let unheard = drained_by_80_percent().at(15).hpa_asks().ready(10);
-    unheard.at(-3600).reads(20.0).expect(Active).at(-3590).reads(20.0).expect(Active).holds(true);
+    let unheard = drained_by_80_percent().at(15).hpa_asks().ready(10).at(-3600).reads(20.0).expect(Active);
+    unheard.at(-3590).reads(20.0).expect(Active).at(-3580).reads(20.0).expect(Active).holds(true);
 }
 
 #[test]
