@@ -39,7 +39,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 
 async fn list(args: Args) -> anyhow::Result<String> {
     let client = crate::operator::client(args.kubeconfig.as_deref()).await?;
-    let namespace = args.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
+    let namespace = args.namespace.as_deref().unwrap_or_else(|| client.default_namespace()).to_owned();
     let api: Api<ScaledObject> =
         if args.all_namespaces { Api::all(client.clone()) } else { Api::namespaced(client.clone(), &namespace) };
     let found = api.list(&ListParams::default()).await.map_err(explain)?;
@@ -105,7 +105,9 @@ async fn replicas(client: &kube::Client, object: &ScaledObject) -> Option<i32> {
 fn explain(error: kube::Error) -> anyhow::Error {
     match error {
         kube::Error::Api(status) if status.code == 404 => {
-            anyhow::anyhow!("this cluster does not know ScaledObjects: run `windlass crd | kubectl apply --server-side -f -`")
+            anyhow::anyhow!(
+                "this cluster does not know ScaledObjects: run `windlass crd | kubectl apply --server-side -f -`"
+            )
         }
         error => anyhow::Error::new(error).context("list the scaled objects"),
     }

@@ -9,11 +9,17 @@ use clap::{Parser, Subcommand};
 
 /// Event-driven autoscaling for Kubernetes.
 #[derive(Debug, Parser)]
-#[command(name = "windlass", version, about, max_term_width = 120, after_help = "\
+#[command(
+    name = "windlass",
+    version,
+    about,
+    max_term_width = 120,
+    after_help = "\
 Examples:
   windlass crd | kubectl apply --server-side -f -    install the resource types
   windlass operator --help                           the settings of the operator
-  windlass get so -A                                 what is scaled, and why")]
+  windlass get so -A                                 what is scaled, and why"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

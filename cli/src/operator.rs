@@ -104,7 +104,7 @@ async fn operator(args: Args) -> anyhow::Result<()> {
     let sources = SourceDependencies { clock: clock.clone(), deadline: options.read_deadline };
     let connect = Arc::new(move |connection: &_| connect(connection, &sources));
     let dependencies = Dependencies { client, clock, seed: entropy(), connect };
-    operate(options, dependencies, stop).await.context("run the operator")
+    Box::pin(operate(options, dependencies, stop)).await.context("run the operator")
 }
 
 /// A client that does not retry by itself: a write may leave only while this replica leads.

@@ -154,8 +154,10 @@ mod tests {
     use super::*;
 
     fn config_map(name: &str, version: &str) -> ConfigMap {
-        serde_json::from_value(serde_json::json!({"metadata": {"namespace": "ns", "name": name, "resourceVersion": version}}))
-            .expect("the test's own object")
+        serde_json::from_value(
+            serde_json::json!({"metadata": {"namespace": "ns", "name": name, "resourceVersion": version}}),
+        )
+        .expect("the test's own object")
     }
 
     #[test]

@@ -121,15 +121,12 @@ pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
 fn hpa_effects(at: &Snapshot<'_>) -> impl Iterator<Item = Effect> {
     let body = at.check_hpa.then(|| hpa::desired(at.key, at.object, at.valid));
     let differs = body.filter(|body| !at.hpa.is_some_and(|seen| hpa::is_current(body, seen)));
-    let applied = differs.map(|body| Effect::ApplyHpa {
-        name: at.valid.hpa_name.clone(),
-        body,
-        known: at.hpa.is_some(),
-    });
-    let deleted = at.old_hpa.filter(|_| at.check_hpa).map(|old| Effect::DeleteHpa {
-        name: old.meta.name.clone().unwrap_or_default(),
-        uid: old.uid.clone(),
-    });
+    let applied =
+        differs.map(|body| Effect::ApplyHpa { name: at.valid.hpa_name.clone(), body, known: at.hpa.is_some() });
+    let deleted = at
+        .old_hpa
+        .filter(|_| at.check_hpa)
+        .map(|old| Effect::DeleteHpa { name: old.meta.name.clone().unwrap_or_default(), uid: old.uid.clone() });
     applied.into_iter().chain(deleted)
 }
 
@@ -169,7 +166,11 @@ impl Scale {
             Verdict::Deactivate(_) => "KEDAScaleTargetDeactivated",
             _ => "KEDAScaleTargetActivated",
         };
-        Note { warning: false, reason, message: format!("Scaled {} from {from} to {}: {}", self.what(key), self.to, self.why) }
+        Note {
+            warning: false,
+            reason,
+            message: format!("Scaled {} from {from} to {}: {}", self.what(key), self.to, self.why),
+        }
     }
 
     /// The event of a write that failed.
@@ -186,3 +187,7 @@ impl Scale {
         format!("{}.{} {}/{}", self.target.api_version(), self.target.kind, key.namespace, self.target.name)
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -62,7 +62,9 @@ impl Sink for Readings {
     fn reading(&self, subscriber: &SubscriptionKey, trigger: usize, outcome: Outcome, interval: Duration) {
         let mut objects = self.lock();
         let Some(entry) = objects.get_mut(subscriber) else { return };
-        let (Some(reading), Some(metric)) = (entry.readings.get_mut(trigger), entry.metrics.get(trigger)) else { return };
+        let (Some(reading), Some(metric)) = (entry.readings.get_mut(trigger), entry.metrics.get(trigger)) else {
+            return;
+        };
         let outcome = checked(outcome);
         let kind = match &outcome {
             Outcome::Ok(_) => ReadOutcome::Ok,

@@ -74,7 +74,8 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
     let Dependencies { client, clock, seed, connect } = dependencies;
     let health_listener = listen(options.health_address, "--health-address").await?;
     let metrics_listener = listen(options.metrics_address, "--metrics-address").await?;
-    let metrics_port = metrics_listener.local_addr().map_or(options.metrics_address.port(), |address| address.port());
+    let metrics_port =
+        metrics_listener.local_addr().map_or_else(|_| options.metrics_address.port(), |address| address.port());
 
     let telemetry = Telemetry::new(&options.version);
     let (grant, leads) = leadership();
@@ -123,8 +124,20 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
         }
     });
 
-    let leader =
-        Leader { options, client, clock, seed, connect, leads, world: world.clone(), queue, table, serving, telemetry, metrics_port };
+    let leader = Leader {
+        options,
+        client,
+        clock,
+        seed,
+        connect,
+        leads,
+        world: world.clone(),
+        queue,
+        table,
+        serving,
+        telemetry,
+        metrics_port,
+    };
     leader.run(&stop).await;
 
     tracing::info!("stopping");

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use windlass_crd::{
-    Gvkr, Health, ScaledObjectStatus, TriggerActivity, Validated, condition, condition_type as types,
-};
+use windlass_crd::{Gvkr, Health, ScaledObjectStatus, TriggerActivity, Validated, condition, condition_type as types};
 use windlass_decision::{Activity, Decision, FailureKind, Observation, Outcome, Verdict};
 use windlass_sources::ConfigError;
 

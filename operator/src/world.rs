@@ -270,11 +270,7 @@ impl World {
     }
 
     fn scopes(&self) -> Vec<Option<String>> {
-        if self.namespaces.is_empty() {
-            vec![None]
-        } else {
-            self.namespaces.iter().cloned().map(Some).collect()
-        }
+        if self.namespaces.is_empty() { vec![None] } else { self.namespaces.iter().cloned().map(Some).collect() }
     }
 
     fn watch_objects(self: &Arc<Self>) {
@@ -339,9 +335,8 @@ impl From<DynamicObject> for SeenObject {
             Some(spec) => serde_json::from_value(spec).map_err(|error| error.to_string()),
             None => Err("spec is missing".to_owned()),
         };
-        let status = part("status", &mut object.data)
-            .and_then(|status| serde_json::from_value(status).ok())
-            .unwrap_or_default();
+        let status =
+            part("status", &mut object.data).and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default();
         Self {
             version: version(&object.metadata),
             generation: object.metadata.generation.unwrap_or_default(),

@@ -21,8 +21,8 @@ mod upstream;
 
 pub use metadata::{ConfigError, Metadata};
 pub use registry::{Connection, Parsed, Query, TriggerInput, kinds, parse};
-pub use secret::Secret;
 #[cfg(feature = "connect")]
 pub use registry::{Dependencies, connect};
+pub use secret::Secret;
 #[cfg(feature = "connect")]
 pub use upstream::{Push, Upstream};

@@ -183,9 +183,9 @@ impl Poller {
             touched.push(&subscription.connection);
         }
         for (index, subscription) in previous.iter().enumerate() {
-            let kept = subscriptions.get(index).is_some_and(|new| {
-                new.connection == subscription.connection && new.query == subscription.query
-            });
+            let kept = subscriptions
+                .get(index)
+                .is_some_and(|new| new.connection == subscription.connection && new.query == subscription.query);
             if !kept {
                 forget(&state, subscription, &key, index);
                 touched.push(&subscription.connection);

@@ -27,7 +27,9 @@ pub struct Row {
     pub replicas: i32,
     /// `status.readyReplicas`.
     pub ready: i32,
-    /// The field manager that wrote `spec.replicas` last: `windlass`, `kube-controller-manager` (the HPA), ...
+    /// The field manager that wrote `spec.replicas` last: `windlass`, `kube-controller-manager` (the HPA), `somebody`
+    /// (the test), ...; `unknown` for a client without name; empty after a write of 0 to `/scale`, which Kubernetes
+    /// does not attribute. Who wrote how often is in the audit log.
     pub owner: String,
     /// `metadata.resourceVersion`.
     pub resource_version: String,

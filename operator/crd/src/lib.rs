@@ -10,8 +10,8 @@ mod validate;
 
 pub use manifest::{crds, manifest};
 pub use scaled_object::{
-    Advanced, AuthenticationRef, Fallback, HpaConfig, ScaleTargetRef, ScaledObject, ScaledObjectSpec,
-    ScalingModifiers, Trigger,
+    Advanced, AuthenticationRef, Fallback, HpaConfig, ScaleTargetRef, ScaledObject, ScaledObjectSpec, ScalingModifiers,
+    Trigger,
 };
 pub use status::{Gvkr, Health, ScaledObjectStatus, TriggerActivity, condition, condition_type};
 pub use validate::{Settings, Target, Validated, ValidatedTrigger, hpa_name, validate};

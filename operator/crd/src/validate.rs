@@ -98,7 +98,10 @@ pub fn validate(name: &str, spec: &ScaledObjectSpec, settings: &Settings) -> Res
     if hpa_name.len() > LONGEST_NAME {
         errors.push(error(
             "spec.advanced.horizontalPodAutoscalerConfig.name",
-            format!("the HPA's name {hpa_name:?} has {} characters, at most {LONGEST_NAME} are allowed", hpa_name.len()),
+            format!(
+                "the HPA's name {hpa_name:?} has {} characters, at most {LONGEST_NAME} are allowed",
+                hpa_name.len()
+            ),
             "give the HPA a shorter name here, or the object one",
         ));
     }

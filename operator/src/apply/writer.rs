@@ -99,7 +99,12 @@ impl Writer {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub async fn apply<K>(&self, api: &Api<K>, name: &str, body: &(impl Serialize + Debug + Sync)) -> Result<K, WriteError>
+    pub async fn apply<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        body: &(impl Serialize + Debug + Sync),
+    ) -> Result<K, WriteError>
     where
         K: Clone + DeserializeOwned + Debug,
     {
@@ -110,7 +115,12 @@ impl Writer {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub async fn apply_status<K>(&self, api: &Api<K>, name: &str, body: &(impl Serialize + Debug + Sync)) -> Result<K, WriteError>
+    pub async fn apply_status<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        body: &(impl Serialize + Debug + Sync),
+    ) -> Result<K, WriteError>
     where
         K: Clone + DeserializeOwned + Debug,
     {

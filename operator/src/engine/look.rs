@@ -131,9 +131,10 @@ impl Engine {
     fn owner(&self, key: &ObjectKey, object: &SeenObject, target: &Target) -> Option<ObjectKey> {
         let rivals = self.world.rivals(key, target);
         let older = rivals.into_iter().filter(|rival| {
-            self.world.objects.get(rival).is_some_and(|other| {
-                !other.deleting && (other.created_at, rival) < (object.created_at, key)
-            })
+            self.world
+                .objects
+                .get(rival)
+                .is_some_and(|other| !other.deleting && (other.created_at, rival) < (object.created_at, key))
         });
         older.min()
     }
@@ -165,18 +166,21 @@ impl Engine {
             let old = self.world.hpas.get(&ObjectKey::new(&key.namespace, name));
             old.filter(|hpa| hpa.owner().as_deref() == Some(&*key.name))
         });
-        let effects = plan(decision, Snapshot {
-            key,
-            object,
-            valid,
-            target,
-            resource,
-            hpa: hpa.as_deref(),
-            old_hpa: old_hpa.as_deref(),
-            check_hpa: !in_trouble && (right_at.is_none() || memory.hpa_right_at != right_at || old_hpa.is_some()),
-            status: &current,
-            wanted: wanted.as_ref().filter(|_| changed && !paced),
-        });
+        let effects = plan(
+            decision,
+            Snapshot {
+                key,
+                object,
+                valid,
+                target,
+                resource,
+                hpa: hpa.as_deref(),
+                old_hpa: old_hpa.as_deref(),
+                check_hpa: !in_trouble && (right_at.is_none() || memory.hpa_right_at != right_at || old_hpa.is_some()),
+                status: &current,
+                wanted: wanted.as_ref().filter(|_| changed && !paced),
+            },
+        );
         if !effects.iter().any(|effect| matches!(effect, Effect::ApplyHpa { .. })) {
             memory.hpa_right_at = right_at;
         }
@@ -195,7 +199,8 @@ impl Engine {
             .collect();
         for served in &decision.served {
             if let Some(metric) = metrics.get_mut(served.trigger) {
-                metric.value = Some(ServedValue { milli: served.milli, at: served.at, fresh_until: served.fresh_until });
+                metric.value =
+                    Some(ServedValue { milli: served.milli, at: served.at, fresh_until: served.fresh_until });
             }
         }
         self.table.set(&key.namespace, &key.name, metrics);

@@ -33,9 +33,8 @@ impl Engine {
         }
         match &valid {
             Ok(new) => {
-                let reads_the_same = before.is_some_and(|old| {
-                    old.triggers == new.triggers && old.config.triggers() == new.config.triggers()
-                });
+                let reads_the_same = before
+                    .is_some_and(|old| old.triggers == new.triggers && old.config.triggers() == new.config.triggers());
                 if !reads_the_same {
                     memory.state = State::default();
                     self.subscribe(key, new);

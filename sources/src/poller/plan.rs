@@ -167,11 +167,8 @@ impl Plan {
         }
         let probing = self.resume.take().is_some();
         let mut batches = Vec::new();
-        let lanes: &[fn(&Entry) -> bool] = if probing {
-            &[|_| true]
-        } else {
-            &[|entry| entry.failures == 0, |entry| entry.failures > 0]
-        };
+        let lanes: &[fn(&Entry) -> bool] =
+            if probing { &[|_| true] } else { &[|entry| entry.failures == 0, |entry| entry.failures > 0] };
         for (lane, belongs) in lanes.iter().enumerate() {
             let idle = |entry: &Entry| !entry.in_flight && belongs(entry);
             if !probing && !self.entries.iter().any(|entry| idle(entry) && entry.due <= now) {

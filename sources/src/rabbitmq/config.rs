@@ -241,7 +241,8 @@ fn metric_name(queue: &str) -> String {
 
 /// Keys that exist in KEDA and have no counterpart here yet.
 fn refuse_unsupported(metadata: &mut Metadata<'_>) {
-    let secret = "keep it in a Secret and give it by a TriggerAuthentication (secretTargetRef), or write it in metadata";
+    let secret =
+        "keep it in a Secret and give it by a TriggerAuthentication (secretTargetRef), or write it in metadata";
     metadata.unsupported("hostFromEnv", &format!("{secret} as host"));
     metadata.unsupported("usernameFromEnv", &format!("{secret} as username"));
     metadata.unsupported("passwordFromEnv", &format!("{secret} as password"));
@@ -326,7 +327,8 @@ fn tls(metadata: &mut Metadata<'_>, host: Option<&Host>, over_amqp: bool) -> Tls
 
 fn pem(metadata: &mut Metadata<'_>, key: &'static str, kind: &str) -> Option<Secret> {
     let value = metadata.optional(key)?;
-    let begins = value.split("-----BEGIN ").nth(1).is_some_and(|rest| rest.split("-----").next().unwrap_or("").ends_with(kind));
+    let begins =
+        value.split("-----BEGIN ").nth(1).is_some_and(|rest| rest.split("-----").next().unwrap_or("").ends_with(kind));
     if !begins {
         metadata.error(key, "is not PEM", format!("give the text that begins with -----BEGIN {kind}-----"));
     }

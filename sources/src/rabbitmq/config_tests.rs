@@ -68,7 +68,10 @@ fn the_host_says_where_and_as_whom() {
         ("amqp://10.0.0.7", (false, "10.0.0.7:5672", "", "/", None, None)),
         ("amqp://u%40x:p%3Aw%2F@rabbit", (false, "rabbit:5672", "", "/", Some("u@x"), Some("p:w/"))),
         ("amqp://user:p@ss@rabbit", (false, "rabbit:5672", "", "/", Some("user"), Some("p@ss"))),
-        ("amqp://user@rabbit?heartbeat=5&connection_timeout=1", (false, "rabbit:5672", "", "/", Some("user"), Some(""))),
+        (
+            "amqp://user@rabbit?heartbeat=5&connection_timeout=1",
+            (false, "rabbit:5672", "", "/", Some("user"), Some("")),
+        ),
         ("http://rabbit", (false, "rabbit:80", "", "/", None, None)),
         ("https://rabbit/", (true, "rabbit:443", "", "/", None, None)),
         ("http://rabbit:15672/%2F", (false, "rabbit:15672", "", "/", None, None)),
@@ -91,9 +94,22 @@ fn the_host_says_where_and_as_whom() {
 fn a_host_that_cannot_be_understood_is_refused() {
     let long = format!("amqp://rabbit/{}", "v".repeat(256));
     let table = [
-        "rabbit", "rabbit:5672", "ftp://rabbit", "amqp:///v", "amqp://", "http://", "amqp://rabbit:99999",
-        "amqp://rabbit/%ff", "amqp://u%ff@rabbit", "amqp://rabbit#x", "amqp://rabbit?cacertfile=x", "amqp://user:pa/ss@rabbit",
-        "amqp://user:12#ss@rabbit", "amqp://rabbit/%00", "postgres://rabbit", &long,
+        "rabbit",
+        "rabbit:5672",
+        "ftp://rabbit",
+        "amqp:///v",
+        "amqp://",
+        "http://",
+        "amqp://rabbit:99999",
+        "amqp://rabbit/%ff",
+        "amqp://u%ff@rabbit",
+        "amqp://rabbit#x",
+        "amqp://rabbit?cacertfile=x",
+        "amqp://user:pa/ss@rabbit",
+        "amqp://user:12#ss@rabbit",
+        "amqp://rabbit/%00",
+        "postgres://rabbit",
+        &long,
     ];
     for host in table {
         assert_eq!(bad(host, &[]), ["host"], "{host}");
@@ -218,8 +234,16 @@ fn certificates_need_an_encrypted_host_and_each_other() {
 #[test]
 fn keys_of_other_versions_say_what_to_do_instead() {
     let keys = [
-        "hostFromEnv", "usernameFromEnv", "passwordFromEnv", "workloadIdentityResource", "authModes", "oauthTokenURI",
-        "scopes", "clientID", "clientSecret", "keyPassword",
+        "hostFromEnv",
+        "usernameFromEnv",
+        "passwordFromEnv",
+        "workloadIdentityResource",
+        "authModes",
+        "oauthTokenURI",
+        "scopes",
+        "clientID",
+        "clientSecret",
+        "keyPassword",
     ];
     for key in keys {
         let errors = parse(&with_host(AMQP, &[(key, "x")])).expect_err(key);
@@ -281,7 +305,8 @@ fn queries_that_differ_in_their_threshold_alone_are_one() {
     let query = |more: &[(&str, &str)]| good(HTTP, more).2;
     assert_eq!(query(&[("queueLength", "5")]), query(&[("queueLength", "50"), ("activationValue", "3")]));
     assert_eq!(query(&[("operation", "max"), ("pageSize", "7")]), query(&[]));
-    let ratio = |activation| query(&[("mode", "PublishedToDeliveredRatio"), ("value", "1"), ("activationValue", activation)]);
+    let ratio =
+        |activation| query(&[("mode", "PublishedToDeliveredRatio"), ("value", "1"), ("activationValue", activation)]);
     assert_ne!(ratio("1"), ratio("2"));
     assert_eq!(ratio("2.5").stalled_value(), 2.5);
 }
@@ -299,8 +324,25 @@ fn debug_shows_no_secret() {
 }
 
 const KEYS: &[&str] = &[
-    "queueName", "host", "protocol", "mode", "value", "activationValue", "queueLength", "vhostName", "useRegex", "pageSize",
-    "operation", "excludeUnacknowledged", "timeout", "unsafeSsl", "username", "tls", "hostFromEnv", "keyPassword", "other",
+    "queueName",
+    "host",
+    "protocol",
+    "mode",
+    "value",
+    "activationValue",
+    "queueLength",
+    "vhostName",
+    "useRegex",
+    "pageSize",
+    "operation",
+    "excludeUnacknowledged",
+    "timeout",
+    "unsafeSsl",
+    "username",
+    "tls",
+    "hostFromEnv",
+    "keyPassword",
+    "other",
 ];
 
 fn value() -> impl Strategy<Value = String> {

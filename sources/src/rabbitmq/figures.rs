@@ -130,7 +130,8 @@ pub(super) fn outcome(query: &Query, queue: &Queue, clock: &dyn Clock) -> Outcom
         return measured(messages, Activity::Number(messages), clock);
     }
     let (Some(published), Some(delivered)) = (queue.published, queue.delivered) else {
-        let message = "the broker computes no rates; remove management.rates_mode = none there, or use mode QueueLength";
+        let message =
+            "the broker computes no rates; remove management.rates_mode = none there, or use mode QueueLength";
         return Problem::new(FailureKind::BadAnswer, "metadata.mode", message).failed(clock);
     };
     let (value, activity) = match query.mode {

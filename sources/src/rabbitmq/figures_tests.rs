@@ -24,7 +24,10 @@ fn seen(messages: f64, published: f64, delivered: f64) -> Queue {
 #[test]
 fn each_mode_has_its_formula() {
     use Activity::{Decided, Number};
-    use Mode::{DeliverGetRate, ExpectedQueueConsumptionTime as Time, MessageRate, PublishedToDeliveredRatio as Ratio, QueueLength};
+    use Mode::{
+        DeliverGetRate, ExpectedQueueConsumptionTime as Time, MessageRate, PublishedToDeliveredRatio as Ratio,
+        QueueLength,
+    };
     // mode, activation value, (messages, published/s, delivered/s), value, activity
     let table = [
         (QueueLength, 0.0, (5.0, 9.0, 1.0), 5.0, Number(5.0)),
@@ -43,7 +46,8 @@ fn each_mode_has_its_formula() {
         (Time, 4.0, (1.0, 0.0, 10.0), 0.0, Number(0.0)),
     ];
     for (mode, activation, (messages, published, delivered), value, activity) in table {
-        let Outcome::Ok(sample) = outcome(&asked(mode, activation), &seen(messages, published, delivered), &Still) else {
+        let Outcome::Ok(sample) = outcome(&asked(mode, activation), &seen(messages, published, delivered), &Still)
+        else {
             panic!("{mode:?} has no figure");
         };
         assert!((sample.value - value).abs() < 1e-9, "{mode:?}: {}", sample.value);
@@ -81,8 +85,15 @@ fn an_answer_is_understood_or_refused() {
     let silent = queue(br#"{"name": "q", "messages": 0, "messages_ready": 0}"#).expect("a queue");
     assert_eq!((silent.published, silent.delivered), (Some(0.0), Some(0.0)));
     let garbage: [&[u8]; 9] = [
-        b"", b"null", b"[]", b"{}", b"<html>", b"{\"name\": \"q\", \"messages\": \"7\"}", b"{\"messages\": 7}",
-        b"{\"name\": \"q\", \"message_stats\": {\"publish_details\": {}}}", b"\xff\xfe",
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b"<html>",
+        b"{\"name\": \"q\", \"messages\": \"7\"}",
+        b"{\"messages\": 7}",
+        b"{\"name\": \"q\", \"message_stats\": {\"publish_details\": {}}}",
+        b"\xff\xfe",
     ];
     for body in garbage {
         assert_eq!(queue(body), None, "{}", String::from_utf8_lossy(body));

@@ -61,7 +61,9 @@ fn understand(written: &str) -> Result<Host, &'static str> {
         return Err("has a bare # or @ where a virtual host should be");
     }
     if url.query_pairs().any(|(key, _)| !IGNORED_PARAMETERS.contains(&key.as_ref())) {
-        return Err("has query parameters, of which only heartbeat, connection_timeout, channel_max and frame_max are allowed");
+        return Err(
+            "has query parameters, of which only heartbeat, connection_timeout, channel_max and frame_max are allowed",
+        );
     }
     let (path, vhost) = match protocol {
         Protocol::Amqp => (String::new(), url.path().strip_prefix('/').unwrap_or_default()),

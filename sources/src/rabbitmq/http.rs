@@ -90,13 +90,12 @@ impl Http {
                 Ok(figures::queue(&body).ok_or_else(|| self.bad_answer("its answer is not that of a queue"))?)
             }
             Selection::Regex { pattern, operation, page_size } => {
-                let path = format!(
-                    "?page=1&use_regex=true&pagination=false&name={}&page_size={page_size}",
-                    escaped(pattern)
-                );
+                let path =
+                    format!("?page=1&use_regex=true&pagination=false&name={}&page_size={page_size}", escaped(pattern));
                 let body = self.get(query, &path, MAX_LISTING_BYTES).await?;
-                let listing = figures::listing(&body)
-                    .ok_or_else(|| self.bad_answer("its answer is not a list of queues; check the regular expression"))?;
+                let listing = figures::listing(&body).ok_or_else(|| {
+                    self.bad_answer("its answer is not a list of queues; check the regular expression")
+                })?;
                 let Listing { pages, queues } = listing;
                 if pages > 1 {
                     let message = format!(
@@ -141,14 +140,17 @@ impl Http {
             StatusCode::NOT_FOUND => match query.selection {
                 Selection::Queue(_) => Err(NoFigure::Absent(no_such_queue(name, vhost, ""))),
                 Selection::Regex { .. } => {
-                    let message = format!("there is no virtual host {vhost:?} on the broker; create it, or correct vhostName or the path of host");
+                    let message = format!(
+                        "there is no virtual host {vhost:?} on the broker; create it, or correct vhostName or the path of host"
+                    );
                     Err(NoFigure::Absent(Problem::new(FailureKind::NotFound, "metadata.vhostName", message)))
                 }
             },
             StatusCode::UNAUTHORIZED => match &connection.username {
                 Some(_) => Err(Problem::credentials(connection).into()),
                 None => {
-                    let message = "the management API wants credentials; write them into host, or give username and password";
+                    let message =
+                        "the management API wants credentials; write them into host, or give username and password";
                     Err(Problem::new(FailureKind::Unauthorised, "metadata.host", message).into())
                 }
             },
@@ -159,15 +161,21 @@ impl Http {
                 );
                 Err(Problem::new(FailureKind::Unauthorised, "metadata.host", message).into())
             }
-            status if status.is_redirection() => {
-                Err(self.bad_answer(&format!("it redirects (status {}), which is not followed; write the final address as host", status.as_u16())).into())
-            }
+            status if status.is_redirection() => Err(self
+                .bad_answer(&format!(
+                    "it redirects (status {}), which is not followed; write the final address as host",
+                    status.as_u16()
+                ))
+                .into()),
             status => Err(self.bad_answer(&format!("it answers with status {}", status.as_u16())).into()),
         }
     }
 
     fn bad_answer(&self, what: &str) -> Problem {
-        let message = format!("the management API at {}: {what}; check that host is the management API's address", self.connection.endpoint);
+        let message = format!(
+            "the management API at {}: {what}; check that host is the management API's address",
+            self.connection.endpoint
+        );
         Problem::new(FailureKind::BadAnswer, "metadata.host", message)
     }
 

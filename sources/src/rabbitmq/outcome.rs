@@ -22,13 +22,17 @@ impl Problem {
 
     /// The broker cannot be reached; `why` is what the system says.
     pub(super) fn unreachable(connection: &Connection, why: &str) -> Self {
-        let message = format!("cannot reach the broker at {}: {why}; check the host, its port and network policies", connection.endpoint);
+        let message = format!(
+            "cannot reach the broker at {}: {why}; check the host, its port and network policies",
+            connection.endpoint
+        );
         Self::new(FailureKind::Unreachable, "metadata.host", message)
     }
 
     /// No answer in time.
     pub(super) fn timeout(connection: &Connection) -> Self {
-        let message = format!("the broker at {} did not answer in time; check its load and the network", connection.endpoint);
+        let message =
+            format!("the broker at {} did not answer in time; check its load and the network", connection.endpoint);
         Self::new(FailureKind::Timeout, "metadata.host", message)
     }
 

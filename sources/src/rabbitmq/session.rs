@@ -162,13 +162,21 @@ fn refused_queue(connection: &Connection, name: &str, error: &lapin::Error, cloc
     let field = "metadata.queueName";
     let problem = if *soft == AMQPSoftError::ACCESSREFUSED {
         let user = connection.username.as_deref().unwrap_or("guest");
-        let message = format!("user {user:?} may not inspect the queue {name:?}: {said}; grant the permission, or use another user");
+        let message = format!(
+            "user {user:?} may not inspect the queue {name:?}: {said}; grant the permission, or use another user"
+        );
         Problem::new(FailureKind::Unauthorised, field, message)
     } else if *soft == AMQPSoftError::RESOURCELOCKED {
-        let message = format!("the queue {name:?} belongs to another connection alone: {said}; use a queue that is not exclusive");
+        let message = format!(
+            "the queue {name:?} belongs to another connection alone: {said}; use a queue that is not exclusive"
+        );
         Problem::new(FailureKind::BadAnswer, field, message)
     } else {
-        Problem::new(FailureKind::BadAnswer, field, format!("the broker does not tell about the queue {name:?}: {said}"))
+        Problem::new(
+            FailureKind::BadAnswer,
+            field,
+            format!("the broker does not tell about the queue {name:?}: {said}"),
+        )
     };
     Some(problem.failed(clock))
 }
@@ -182,16 +190,24 @@ fn refusal(connection: &Connection, error: &lapin::Error) -> Problem {
             match error.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Problem::credentials(connection),
                 AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) if said.contains("not found") => {
-                    let message = format!("there is no virtual host {vhost:?} on the broker; create it, or correct vhostName or the path of host");
+                    let message = format!(
+                        "there is no virtual host {vhost:?} on the broker; create it, or correct vhostName or the path of host"
+                    );
                     Problem::new(FailureKind::NotFound, "metadata.vhostName", message)
                 }
                 AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) if said.contains("refused") => {
                     let user = connection.username.as_deref().unwrap_or("guest");
-                    let message = format!("user {user:?} has no access to the virtual host {vhost:?}; grant it with rabbitmqctl set_permissions");
+                    let message = format!(
+                        "user {user:?} has no access to the virtual host {vhost:?}; grant it with rabbitmqctl set_permissions"
+                    );
                     Problem::new(FailureKind::Unauthorised, "metadata.vhostName", message)
                 }
                 AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED) => Problem::unreachable(connection, &said),
-                _ => Problem::new(FailureKind::BadAnswer, "metadata.host", format!("the broker ended the connection: {said}")),
+                _ => Problem::new(
+                    FailureKind::BadAnswer,
+                    "metadata.host",
+                    format!("the broker ended the connection: {said}"),
+                ),
             }
         }
         ErrorKind::IOError(error) => {

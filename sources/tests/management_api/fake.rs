@@ -64,7 +64,13 @@ impl Fake {
     }
 
     /// Counts the request in and out, and checks who asks.
-    async fn serve(&self, what: String, headers: &HeaderMap, fault: Option<Fault>, answer: impl FnOnce(&Broker) -> Response) -> Response {
+    async fn serve(
+        &self,
+        what: String,
+        headers: &HeaderMap,
+        fault: Option<Fault>,
+        answer: impl FnOnce(&Broker) -> Response,
+    ) -> Response {
         {
             let mut broker = self.lock();
             broker.requests.push(what);
@@ -73,7 +79,8 @@ impl Fake {
         }
         let _leaving = Leaving(self.clone());
         tokio::task::yield_now().await;
-        let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let authorization =
+            headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let allowed = {
             let broker = self.lock();
             broker.allowed.is_empty() || broker.allowed.iter().any(|known| known == authorization)

@@ -116,7 +116,11 @@ async fn wrong_answers_fail_without_being_repeated() {
         (Fault::Body(String::new()), FailureKind::BadAnswer, "not that of a queue"),
         (Fault::Body("{\"messages\": 3, \"x\": \"S3CR3T\"}".to_owned()), FailureKind::BadAnswer, "not that of a queue"),
         (Fault::Body("{\"name\": \"q\", \"messages\": -3}".to_owned()), FailureKind::BadAnswer, "not a count"),
-        (Fault::Body(format!("{{\"name\": \"q\", \"messages\": 3}}{padding}")), FailureKind::BadAnswer, "larger than 4 MiB"),
+        (
+            Fault::Body(format!("{{\"name\": \"q\", \"messages\": 3}}{padding}")),
+            FailureKind::BadAnswer,
+            "larger than 4 MiB",
+        ),
     ];
     fake.queue("/", "q", json!({ "messages": 3 }));
     for (fault, wanted, words) in table {

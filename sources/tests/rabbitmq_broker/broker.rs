@@ -133,7 +133,10 @@ impl Drop for Broker {
 fn spawn(directory: &Path, base: u16) -> Child {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/brokers/rabbitmq/run.sh");
     assert!(script.exists(), "{} is missing", script.display());
-    assert!(Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists(), "rabbitmq is missing: apt-get install rabbitmq-server");
+    assert!(
+        Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists(),
+        "rabbitmq is missing: apt-get install rabbitmq-server"
+    );
     let log = fs::File::create(directory.join("broker.log")).expect("a log file");
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "bash"])
@@ -165,7 +168,8 @@ fn certificates(directory: &Path) {
     let issuer = rcgen::Issuer::new(authority, authority_key);
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let key = rcgen::KeyPair::generate().expect("a key");
-    let leaf = rcgen::CertificateParams::new(names).expect("parameters").signed_by(&key, &issuer).expect("a certificate");
+    let leaf =
+        rcgen::CertificateParams::new(names).expect("parameters").signed_by(&key, &issuer).expect("a certificate");
     fs::write(directory.join("ca.crt"), authority_certificate.pem()).expect("written");
     fs::write(directory.join("adapter.crt"), leaf.pem()).expect("written");
     fs::write(directory.join("adapter.key"), key.serialize_pem()).expect("written");

@@ -60,7 +60,12 @@ fn failed(outcome: &Outcome) -> (FailureKind, &str) {
 }
 
 /// Reads until `wanted`, for at most `patience`.
-async fn read_until(upstream: &dyn Upstream, queries: &[Query], patience: Duration, wanted: impl Fn(&[Outcome]) -> bool) {
+async fn read_until(
+    upstream: &dyn Upstream,
+    queries: &[Query],
+    patience: Duration,
+    wanted: impl Fn(&[Outcome]) -> bool,
+) {
     let until = Instant::now() + patience;
     loop {
         let outcomes = upstream.read(queries).await;
@@ -279,7 +284,10 @@ async fn the_management_api_gives_the_same(broker: &Broker, channel: &Channel) {
     let (_, quorum) = trigger(&[("host", &host), ("queueName", "quorum")]);
     let is = |outcome: &Outcome, wanted: f64| matches!(outcome, Outcome::Ok(sample) if sample.value == wanted);
     read_until(&*upstream, &[all, ready, missing, quorum], patience, |outcomes| {
-        assert!(matches!(&outcomes[2], Outcome::Absent(failure) if failure.kind == FailureKind::NotFound), "{outcomes:?}");
+        assert!(
+            matches!(&outcomes[2], Outcome::Absent(failure) if failure.kind == FailureKind::NotFound),
+            "{outcomes:?}"
+        );
         is(&outcomes[0], 7.0) && is(&outcomes[1], 6.0) && is(&outcomes[3], 3.0)
     })
     .await;
@@ -297,7 +305,8 @@ async fn the_management_api_gives_the_same(broker: &Broker, channel: &Channel) {
     .await;
 
     let regex = |operation| {
-        let pairs = [("host", &*host), ("queueName", "^(classic|quorum)$"), ("useRegex", "true"), ("operation", operation)];
+        let pairs =
+            [("host", &*host), ("queueName", "^(classic|quorum)$"), ("useRegex", "true"), ("operation", operation)];
         trigger(&pairs).1
     };
     let (_, wide) = trigger(&[("host", &host), ("queueName", "^many-"), ("useRegex", "true")]);
@@ -341,8 +350,7 @@ async fn a_frozen_broker_is_a_timeout_and_heals(broker: &Broker) {
     // The first reading loses the open connection, the others never get one.
     for round in 0..4 {
         let began = Instant::now();
-        let (over_amqp, over_http) =
-            tokio::join!(amqp.read(&queries), http.read(std::slice::from_ref(&query_http)));
+        let (over_amqp, over_http) = tokio::join!(amqp.read(&queries), http.read(std::slice::from_ref(&query_http)));
         assert!(began.elapsed() < deadline + slack, "round {round} took {:?}", began.elapsed());
         for outcome in over_amqp.iter().chain(&over_http) {
             assert_eq!(failed(outcome).0, FailureKind::Timeout, "round {round}: {outcome:?}");

@@ -148,6 +148,13 @@ impl World {
         Arc::clone(lock(&self.upstreams).entry(vhost.to_owned()).or_default())
     }
 
+    /// How often the upstream of `vhost` was made, and closed.
+    pub fn opened_and_closed(&self, vhost: &str) -> (usize, usize) {
+        let state = self.state_of(vhost);
+        let state = lock(&state);
+        (state.connected, state.closed)
+    }
+
     pub fn set(&self, key: &str, subscriptions: &[(&str, Interval)]) {
         let all = subscriptions.iter().map(|(queue, interval)| subscription("v", queue, *interval)).collect();
         self.poller.set(key.into(), all);

@@ -113,8 +113,12 @@ async fn a_failing_upstream_is_tried_as_one() {
 
         lock(&world.state()).otherwise = None;
         sleep(millis(5600)).await;
-        let healed: std::collections::BTreeSet<_> =
-            world.delivered().iter().filter(|one| matches!(one.outcome, Outcome::Ok(_))).map(|one| one.to.clone()).collect();
+        let healed: std::collections::BTreeSet<_> = world
+            .delivered()
+            .iter()
+            .filter(|one| matches!(one.outcome, Outcome::Ok(_)))
+            .map(|one| one.to.clone())
+            .collect();
         assert_eq!(healed.len(), 70, "all are read again within one backoff");
         let since = world.times("q-0").len();
         sleep(secs(30)).await;
@@ -186,8 +190,11 @@ struct Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (0..4_usize, prop::collection::vec(0..5_usize, 0..4), 0..3000_u64)
-        .prop_map(|(object, queues, wait)| Step { object, queues, wait })
+    (0..4_usize, prop::collection::vec(0..5_usize, 0..4), 0..3000_u64).prop_map(|(object, queues, wait)| Step {
+        object,
+        queues,
+        wait,
+    })
 }
 
 proptest! {
@@ -229,9 +236,8 @@ proptest! {
                 .flat_map(|(object, count)| (0..count).map(move |index| (format!("ns/{object}"), index)))
                 .collect();
             assert_eq!(told, asked);
-            let state = world.state();
-            let open = lock(&state).connected - lock(&state).closed;
-            assert_eq!(open, usize::from(!told.is_empty()));
+            let (opened, closed) = world.opened_and_closed("v");
+            assert_eq!(opened - closed, usize::from(!told.is_empty()));
         });
     }
 }

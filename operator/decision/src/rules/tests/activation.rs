@@ -118,6 +118,8 @@ fn an_idle_count_above_zero() {
 fn figures_too_large_for_the_hpa_are_cut_to_what_it_can_count() {
     let most = f64::from(i32::MAX) * 10.0;
     object().timeline().at(0).reads(9e15).expect(Activate(10)).serves(&[(0, most)]);
+    // However much the source believes in.
+    object().timeline().at(0).reads_capped(9e15, u32::MAX).expect(Activate(10)).serves(&[(0, most)]);
     // A Value target is multiplied by the ready pods, of which there may be as many as the maximum.
     let value = object().value().max(1000).timeline().at(0).replicas(1000).ready(1000);
     let value = value.reads(9e15).expect(Active).wants(1000);
@@ -159,4 +161,11 @@ fn a_target_is_at_least_a_thousandth() {
     assert_eq!(target(10.0), 10_000);
     assert_eq!(target(0.000_1), 1);
     assert_eq!(target(1e300), 9_200_000_000_000_000_000);
+}
+
+#[test]
+fn a_good_reading_counts_even_if_nobody_kept_it_as_the_last_good_one() {
+    let mut timeline = object().timeline().at(0).reads(30.0);
+    timeline.observation.triggers[0].last_ok = None;
+    timeline.expect(Activate(3)).serves(&[(0, 30.0)]);
 }

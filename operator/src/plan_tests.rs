@@ -1,0 +1,190 @@
+//! Which effects follow from a decision, and in which order.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::GroupVersionKind;
+use serde_json::json;
+use windlass_crd::{ScaledObjectSpec, Settings, validate};
+use windlass_decision::{Activity, Observation, Outcome, Reading, Sample, State, decide};
+
+use super::*;
+use crate::status;
+
+/// One object with one queue, at a time of its own.
+struct Stage {
+    key: ObjectKey,
+    object: SeenObject,
+    valid: Validated,
+    target: SeenTarget,
+    resource: ApiResource,
+    now: Timestamp,
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + second).expect("a time")
+}
+
+impl Stage {
+    fn new(replicas: u32) -> Self {
+        let spec: ScaledObjectSpec = serde_json::from_value(json!({
+            "scaleTargetRef": {"name": "worker"}, "maxReplicaCount": 4, "cooldownPeriod": 30,
+            "triggers": [{"type": "rabbitmq", "metadata": {
+                "queueName": "orders", "host": "amqp://u:p@h/", "mode": "QueueLength", "value": "10"}}],
+        }))
+        .expect("the test's own spec");
+        let valid = validate("orders", &spec, &Settings::default()).expect("valid");
+        let object = SeenObject {
+            uid: "uid-1".to_owned(),
+            version: 7,
+            generation: 1,
+            created_at: at(0),
+            deleting: false,
+            spec: Ok(spec),
+            status: ScaledObjectStatus::default(),
+        };
+        Self {
+            key: ObjectKey::new("shop", "orders"),
+            object,
+            valid,
+            target: SeenTarget { uid: "uid-2".to_owned(), version: 9, replicas, ready: replicas },
+            resource: ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", "Deployment"), "deployments"),
+            now: at(10),
+        }
+    }
+
+    /// What is planned when the queue holds `messages` (or cannot be read), and the status after it.
+    fn plan(&self, messages: Option<f64>, hpa: Option<&SeenHpa>) -> (Vec<Effect>, ScaledObjectStatus) {
+        let sample = messages.map(|value| Sample { value, activity: Activity::Number(value), limit: None, at: self.now });
+        let failure = windlass_decision::Failure {
+            kind: windlass_decision::FailureKind::Unreachable,
+            message: "the broker refused".to_owned(),
+            field: Some("metadata.host"),
+            at: self.now,
+        };
+        let reading = Reading {
+            latest: Some(sample.map_or(Outcome::Failed(failure), Outcome::Ok)),
+            last_ok: sample,
+            interval: Duration::from_millis(500),
+        };
+        let observation = Observation {
+            triggers: vec![reading],
+            replicas: self.target.replicas,
+            ready: self.target.ready,
+            created_at: self.object.created_at,
+            last_active_time: self.object.status.last_active_time.as_ref().map(|time| time.0),
+            hpa_answer: None,
+        };
+        let decision = decide(&observation, &self.valid.config, &State::default(), self.now);
+        let seen = status::Decided {
+            valid: &self.valid,
+            observation: &observation,
+            decision: &decision,
+            plural: "deployments",
+            hpa_trouble: None,
+        };
+        let wanted = status::decided(&self.object, &self.object.status, seen, true, self.now);
+        let snapshot = Snapshot {
+            key: &self.key,
+            object: &self.object,
+            valid: &self.valid,
+            target: &self.target,
+            resource: &self.resource,
+            hpa,
+            old_hpa: None,
+            check_hpa: true,
+            status: &self.object.status,
+            wanted: Some(&wanted),
+        };
+        (plan(&decision, snapshot), wanted)
+    }
+
+    fn hpa(&self) -> SeenHpa {
+        let body = hpa::desired(&self.key, &self.object, &self.valid);
+        let hpa: k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler =
+            serde_json::from_value(body).expect("an HPA");
+        hpa.into()
+    }
+}
+
+fn names(effects: &[Effect]) -> Vec<&'static str> {
+    let name = |effect: &Effect| match effect {
+        Effect::ApplyHpa { .. } => "hpa",
+        Effect::DeleteHpa { .. } => "delete hpa",
+        Effect::Scale(_) => "scale",
+        Effect::Status(_) => "status",
+        Effect::Event(_) => "event",
+    };
+    effects.iter().map(name).collect()
+}
+
+#[test]
+fn the_first_activation_is_written_down_before_it_is_made() {
+    let stage = Stage::new(0);
+    let (effects, _) = stage.plan(Some(100.0), None);
+    assert_eq!(names(&effects), ["status", "scale", "hpa", "event"]);
+    let Some(Effect::Scale(scale)) = effects.get(1) else { panic!("no scale in {effects:?}") };
+    assert_eq!((scale.to, scale.seen.version, scale.seen.uid.as_str()), (4, 9, "uid-2"));
+}
+
+#[test]
+fn a_later_activation_scales_first() {
+    let mut stage = Stage::new(0);
+    let hpa = stage.hpa();
+    stage.object.status = stage.plan(Some(100.0), Some(&hpa)).1;
+    let resting = stage.plan(Some(0.0), Some(&hpa)).1;
+    stage.object.status = resting;
+    assert_eq!(names(&stage.plan(Some(100.0), Some(&hpa)).0), ["scale", "status"]);
+}
+
+#[test]
+fn nothing_is_written_when_nothing_changed() {
+    let mut stage = Stage::new(0);
+    let hpa = stage.hpa();
+    let (effects, wanted) = stage.plan(Some(0.0), Some(&hpa));
+    assert_eq!(names(&effects), ["status", "event"]);
+    stage.object.status = wanted;
+    stage.now = at(500);
+    assert_eq!(names(&stage.plan(Some(0.0), Some(&hpa)).0), [""; 0]);
+}
+
+#[test]
+fn a_failing_source_changes_words_and_no_replicas() {
+    let mut stage = Stage::new(4);
+    let hpa = stage.hpa();
+    stage.object.status = stage.plan(Some(50.0), Some(&hpa)).1;
+    let (effects, wanted) = stage.plan(None, Some(&hpa));
+    assert_eq!(names(&effects), ["status", "event"]);
+    let Some(Effect::Event(note)) = effects.last() else { panic!("no event in {effects:?}") };
+    assert!(note.warning && note.message.contains("metadata.host"), "{note:?}");
+    let said = |kind: &str| {
+        let found = wanted.conditions.iter().flatten().find(|condition| condition.type_ == kind).cloned();
+        let found = found.expect("the condition is there");
+        (found.status, found.reason)
+    };
+    assert_eq!(said(types::READY), ("False".to_owned(), "TriggerError".to_owned()));
+    assert_eq!(said(types::ACTIVE), ("Unknown".to_owned(), "UnknownState".to_owned()));
+}
+
+#[test]
+fn a_condition_keeps_its_transition_time_while_its_status_stays() {
+    let mut stage = Stage::new(0);
+    let hpa = stage.hpa();
+    let first = stage.plan(Some(0.0), Some(&hpa)).1;
+    stage.object.status = first.clone();
+    stage.object.generation = 2;
+    stage.now = at(90);
+    let second = stage.plan(Some(0.0), Some(&hpa)).1;
+    let ready = |status: &ScaledObjectStatus| status.conditions.iter().flatten().next().cloned().expect("Ready");
+    assert_eq!(ready(&second).observed_generation, Some(2));
+    assert_eq!(ready(&first).last_transition_time, ready(&second).last_transition_time);
+}
+
+#[test]
+fn an_object_that_is_refused_says_so_once() {
+    let stage = Stage::new(2);
+    let wanted = status::refused(&stage.object, &stage.object.status, "spec.triggers: wrong; mend it", stage.now);
+    let effects = refuse(&stage.object.status, &wanted);
+    assert_eq!(names(&effects), ["status", "event"]);
+    assert!(refuse(&wanted, &status::refused(&stage.object, &wanted, "spec.triggers: wrong; mend it", at(99))).is_empty());
+}
