@@ -122,6 +122,7 @@ pub(crate) async fn client(kubeconfig: Option<&std::path::Path>) -> anyhow::Resu
             .context("find a cluster: give --kubeconfig, set KUBECONFIG, or run in a pod with a ServiceAccount")?,
     };
     config.default_retry = false;
+    config.headers.push(("user-agent".try_into()?, concat!("windlass/", env!("CARGO_PKG_VERSION")).try_into()?));
     config.connect_timeout = Some(Duration::from_secs(5));
     kube::Client::try_from(config).context("make a client for the API server")
 }

@@ -6,6 +6,7 @@ use windlass_crd::{GROUP, NAME_LABEL, VERSION, Validated};
 use windlass_decision::TargetKind;
 
 use crate::apply::writer::FIELD_MANAGER;
+use crate::external_metrics::MilliQuantity;
 use crate::key::ObjectKey;
 use crate::world::{SeenHpa, SeenObject};
 
@@ -21,7 +22,7 @@ pub fn desired(key: &ObjectKey, object: &SeenObject, valid: &Validated) -> Value
     let metrics: Vec<Value> = triggers
         .into_iter()
         .map(|trigger| {
-            let quantity = quantity(trigger.target);
+            let quantity = MilliQuantity(trigger.target_milli()).to_string();
             let target = match trigger.kind {
                 TargetKind::AverageValue => json!({"type": "AverageValue", "averageValue": quantity}),
                 TargetKind::Value => json!({"type": "Value", "value": quantity}),
@@ -124,22 +125,9 @@ fn includes(live: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// A quantity in the form that the API server gives back: thousandths only where they are needed.
-fn quantity(value: f64) -> String {
-    let milli = ((value * 1000.0).round() as i64).max(1);
-    if milli % 1000 == 0 { (milli / 1000).to_string() } else { format!("{milli}m") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantities_come_back_as_they_were_written() {
-        for (value, want) in [(10.0, "10"), (2.5, "2500m"), (0.0001, "1m"), (1e9, "1000000000")] {
-            assert_eq!(quantity(value), want);
-        }
-    }
 
     #[test]
     fn defaults_of_the_server_are_no_difference_but_a_changed_field_is() {

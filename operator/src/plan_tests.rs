@@ -48,14 +48,18 @@ impl Stage {
             object,
             valid,
             target: SeenTarget { uid: "uid-2".to_owned(), version: 9, replicas, ready: replicas },
-            resource: ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("apps", "v1", "Deployment"), "deployments"),
+            resource: ApiResource::from_gvk_with_plural(
+                &GroupVersionKind::gvk("apps", "v1", "Deployment"),
+                "deployments",
+            ),
             now: at(10),
         }
     }
 
     /// What is planned when the queue holds `messages` (or cannot be read), and the status after it.
     fn plan(&self, messages: Option<f64>, hpa: Option<&SeenHpa>) -> (Vec<Effect>, ScaledObjectStatus) {
-        let sample = messages.map(|value| Sample { value, activity: Activity::Number(value), limit: None, at: self.now });
+        let sample =
+            messages.map(|value| Sample { value, activity: Activity::Number(value), limit: None, at: self.now });
         let failure = windlass_decision::Failure {
             kind: windlass_decision::FailureKind::Unreachable,
             message: "the broker refused".to_owned(),
@@ -186,5 +190,7 @@ fn an_object_that_is_refused_says_so_once() {
     let wanted = status::refused(&stage.object, &stage.object.status, "spec.triggers: wrong; mend it", stage.now);
     let effects = refuse(&stage.object.status, &wanted);
     assert_eq!(names(&effects), ["status", "event"]);
-    assert!(refuse(&wanted, &status::refused(&stage.object, &wanted, "spec.triggers: wrong; mend it", at(99))).is_empty());
+    assert!(
+        refuse(&wanted, &status::refused(&stage.object, &wanted, "spec.triggers: wrong; mend it", at(99))).is_empty()
+    );
 }

@@ -83,13 +83,12 @@ pub fn decided(
         None => ready(valid, observation, old.filter(|_| same_failures), now),
     };
     let active = active(decision.verdict, observation, old, now);
-    let is_active = active.0 == "True";
-    let was_active = old.is_some_and(|old| old.iter().any(|c| c.type_ == types::ACTIVE && c.status == "True"));
-    let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let last_active_time = match &before.last_active_time {
-        Some(time) if was_active || !is_active => Some(time.clone()),
-        None if !is_active => None,
-        _ => Some(Time(whole)),
+    let before_active = before.last_active_time.as_ref().map(|time| time.0);
+    let last_active_time = if decision.marks_activation(before_active) {
+        // Whole seconds, as they come back from the wire.
+        Some(Time(Timestamp::from_second(now.as_second()).unwrap_or(now)))
+    } else {
+        before.last_active_time.clone()
     };
     let target = &valid.target;
     let names: Vec<_> = valid.config.triggers().iter().map(|trigger| trigger.metric_name.clone()).collect();

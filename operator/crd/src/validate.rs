@@ -160,6 +160,12 @@ fn bounds(spec: &ScaledObjectSpec, errors: &mut Vec<ConfigError>) -> Bounds {
             0
         })
     };
+    if let Some(idle) = spec.idle_replica_count.filter(|idle| *idle > 0) {
+        // Between idle and minimum the HPA would raise what we lower, without end.
+        let fix = "write 0 or remove it; the HPA raises everything else to minReplicaCount";
+        errors.push(error("spec.idleReplicaCount", format!("{idle} cannot be held"), fix));
+        return Bounds { min: 0, max: 1, idle: None };
+    }
     Bounds {
         min: count("spec.minReplicaCount", spec.min_replica_count.unwrap_or(0)),
         max: count("spec.maxReplicaCount", spec.max_replica_count.unwrap_or(100)),

@@ -135,7 +135,15 @@ impl Writer {
     where
         K: Clone + DeserializeOwned + Debug,
     {
-        self.write(short_name::<K>(), api.patch(name, &PatchParams::default(), &Patch::Merge(body))).await
+        self.write(
+            short_name::<K>(),
+            api.patch(
+                name,
+                &PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() },
+                &Patch::Merge(body),
+            ),
+        )
+        .await
     }
 
     /// PUT of an object that was read: its uid and resourceVersion make it conditional.
@@ -146,7 +154,7 @@ impl Writer {
     where
         K: Clone + DeserializeOwned + Debug + Serialize,
     {
-        self.write(short_name::<K>(), api.replace(name, &PostParams::default(), body)).await
+        self.write(short_name::<K>(), api.replace(name, &Self::post_params(), body)).await
     }
 
     /// PUT of a Scale that was read: its uid and resourceVersion make it conditional.
@@ -157,7 +165,7 @@ impl Writer {
     where
         K: Clone + DeserializeOwned,
     {
-        self.write("Scale", api.replace_scale(name, &PostParams::default(), scale)).await
+        self.write("Scale", api.replace_scale(name, &Self::post_params(), scale)).await
     }
 
     /// POST of a new object.
@@ -168,7 +176,7 @@ impl Writer {
     where
         K: Clone + DeserializeOwned + Debug + Serialize + Resource,
     {
-        self.write(short_name::<K>(), api.create(&PostParams::default(), body)).await
+        self.write(short_name::<K>(), api.create(&Self::post_params(), body)).await
     }
 
     /// DELETE of the object with that uid, in the background.
@@ -190,6 +198,10 @@ impl Writer {
     /// See [`WriteError`].
     pub async fn read<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
         self.send(request).await
+    }
+
+    fn post_params() -> PostParams {
+        PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
     }
 
     fn apply_params() -> PatchParams {

@@ -1,3 +1,5 @@
+//! Making, renewing and judging certificates.
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 

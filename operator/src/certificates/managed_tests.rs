@@ -1,3 +1,5 @@
+//! The Secret and the APIService against an in-memory API.
+
 use std::sync::Mutex;
 
 use jiff::{SignedDuration, Timestamp};

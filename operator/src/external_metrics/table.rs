@@ -34,6 +34,15 @@ pub struct ServedValue {
     pub fresh_until: Timestamp,
 }
 
+impl ServedValue {
+    /// Fresh until its time, and not from a future further away than it is good for: that would be a clock set back, and
+    /// a figure that could be served for as long as it was set back by.
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        let good_for = self.fresh_until.duration_since(self.at);
+        now < self.fresh_until && self.at.duration_since(now) <= good_for
+    }
+}
+
 /// All metrics of one scaled object, as [`ServedTable::snapshot`] gives and [`ServedTable::restore`] takes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServedObject {
@@ -256,8 +265,7 @@ impl ServedTable {
 impl ServedMetric {
     fn good_at(&self, now: Timestamp) -> Result<ServedValue, LookupError> {
         let reason = match &self.value {
-            // A figure from the future means that the clock was set back: as good as new, not as good as lost.
-            Some(value) if value.milli >= 0 && (value.at > now || now <= value.fresh_until) => return Ok(*value),
+            Some(value) if value.milli >= 0 && value.is_fresh(now) => return Ok(*value),
             Some(value) if value.milli < 0 => "the figure is negative".to_owned(),
             Some(value) => {
                 let trouble = self.trouble.as_deref().unwrap_or("no newer one has come");

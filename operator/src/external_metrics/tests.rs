@@ -219,9 +219,9 @@ async fn nobody_else_is_answered_and_no_header_is_believed() {
 async fn what_has_no_fresh_reading_is_an_error_and_never_a_zero() {
     let rig = rig().await;
     let aggregator = rig.aggregator();
-    *rig.clock.0.lock().unwrap() = at(10);
+    *rig.clock.0.lock().unwrap() = at(9);
     expect(rig.get(&aggregator, METRIC).await, 200).await;
-    *rig.clock.0.lock().unwrap() = at(11);
+    *rig.clock.0.lock().unwrap() = at(10);
     let status = expect(rig.get(&aggregator, METRIC).await, 503).await;
     assert_status(
         &status,

@@ -1,6 +1,7 @@
+//! RabbitMQ: figures of queues over AMQP or the management API. This module never changes a queue, never consumes and never
+//! applies a threshold.
+#![doc = ""]
 #![doc = include_str!("README.md")]
-//!
-//! This module reads figures of queues; it never changes a queue, never consumes and never applies a threshold.
 
 #[cfg(feature = "connect")]
 mod amqp;

@@ -61,6 +61,7 @@ fn each_mistake_names_its_field_and_its_fix() {
     refused(json!({"maxReplicaCount": 0}), "spec.maxReplicaCount", "at least 1");
     refused(json!({"minReplicaCount": -1}), "spec.minReplicaCount", "negative");
     refused(json!({"idleReplicaCount": 0}), "spec.idleReplicaCount", "less than minReplicaCount");
+    refused(json!({"idleReplicaCount": 1, "minReplicaCount": 2}), "spec.idleReplicaCount", "write 0");
     refused(json!({"cooldownPeriod": -1}), "spec.cooldownPeriod", "negative");
     refused(json!({"pollingInterval": 0}), "spec.pollingInterval", "at least 1 second");
     refused(json!({"triggers": []}), "spec.triggers", "at least one");
