@@ -1,7 +1,7 @@
 //! What the API server has, kept in memory by one watch per kind. Reading it costs no request; it may lag behind, so
 //! what was written by ourselves is compared by resourceVersion before the cache is believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -13,20 +13,24 @@ use tokio::sync::watch;
 
 use crate::key::ObjectKey;
 
-/// The objects of one kind, each in the shape that we need.
+/// The objects of one kind, each in the shape that we need. It is filled by one watch for each scope: the whole cluster,
+/// or some namespaces.
 #[derive(Debug)]
 pub struct Cache<T> {
     objects: RwLock<BTreeMap<ObjectKey, Arc<T>>>,
-    listed: watch::Sender<bool>,
+    /// The scopes that have not been listed yet.
+    missing: watch::Sender<BTreeSet<Scope>>,
 }
 
-impl<T> Default for Cache<T> {
-    fn default() -> Self {
-        Self { objects: RwLock::default(), listed: watch::Sender::new(false) }
-    }
-}
+/// What one watch covers: one namespace, or all.
+pub type Scope = Option<String>;
 
 impl<T> Cache<T> {
+    /// An empty cache that is complete once every scope has been listed.
+    pub fn new(scopes: &[Scope]) -> Self {
+        Self { objects: RwLock::default(), missing: watch::Sender::new(scopes.iter().cloned().collect()) }
+    }
+
     /// One object.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<T>> {
         self.objects.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
@@ -37,16 +41,16 @@ impl<T> Cache<T> {
         self.objects.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
-    /// Whether the first list is complete.
+    /// Whether every scope has been listed.
     pub fn is_listed(&self) -> bool {
-        *self.listed.borrow()
+        self.missing.borrow().is_empty()
     }
 
-    /// Waits for the first list.
+    /// Waits until every scope has been listed.
     pub async fn listed(&self) {
-        let mut listed = self.listed.subscribe();
+        let mut missing = self.missing.subscribe();
         // The sender lives in `self`, so this cannot fail.
-        let _ = listed.wait_for(|listed| *listed).await;
+        let _ = missing.wait_for(BTreeSet::is_empty).await;
     }
 
     fn put(&self, key: ObjectKey, object: Arc<T>) {
@@ -57,13 +61,15 @@ impl<T> Cache<T> {
         self.objects.write().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    /// Puts a fresh list in the place of what was known, and gives the keys that are gone.
-    fn replace(&self, list: BTreeMap<ObjectKey, Arc<T>>) -> Vec<ObjectKey> {
+    /// Puts a fresh list in the place of what was known in `scope`, and gives the keys that are gone.
+    fn replace(&self, scope: &Scope, list: BTreeMap<ObjectKey, Arc<T>>) -> Vec<ObjectKey> {
+        let within = |key: &ObjectKey| scope.as_deref().is_none_or(|namespace| *key.namespace == *namespace);
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
-        let gone = objects.keys().filter(|key| !list.contains_key(key)).cloned().collect();
-        *objects = list;
+        let gone: Vec<_> = objects.keys().filter(|key| within(key) && !list.contains_key(key)).cloned().collect();
+        gone.iter().for_each(|key| drop(objects.remove(key)));
+        objects.extend(list);
         drop(objects);
-        self.listed.send_replace(true);
+        self.missing.send_if_modified(|missing| missing.remove(scope));
         gone
     }
 }
@@ -72,7 +78,7 @@ impl<T> Cache<T> {
 /// backoff; what is known meanwhile stays.
 pub async fn keep<K, T>(
     what: &str,
-    api: Api<K>,
+    (scope, api): (Scope, Api<K>),
     config: watcher::Config,
     cache: Arc<Cache<T>>,
     project: impl Fn(K) -> T,
@@ -90,7 +96,7 @@ pub async fn keep<K, T>(
                 if std::mem::take(&mut failing) {
                     tracing::info!(what, "watching again");
                 }
-                take(event, &cache, &mut fresh, &project, &changed);
+                take(event, &scope, &cache, &mut fresh, &project, &changed);
             }
             Err(error) => {
                 // One line for each outage, not for each attempt.
@@ -104,6 +110,7 @@ pub async fn keep<K, T>(
 
 fn take<K: Resource, T>(
     event: watcher::Event<K>,
+    scope: &Scope,
     cache: &Cache<T>,
     fresh: &mut BTreeMap<ObjectKey, Arc<T>>,
     project: &impl Fn(K) -> T,
@@ -118,7 +125,7 @@ fn take<K: Resource, T>(
         watcher::Event::InitDone => {
             let list = std::mem::take(fresh);
             let present: Vec<_> = list.keys().cloned().collect();
-            let gone = cache.replace(list);
+            let gone = cache.replace(scope, list);
             present.iter().chain(&gone).for_each(changed);
         }
         watcher::Event::Apply(object) => {
@@ -162,11 +169,11 @@ mod tests {
 
     #[test]
     fn a_relist_keeps_what_is_there_and_tells_of_what_is_gone() {
-        let cache = Cache::default();
+        let cache = Cache::new(&[None]);
         let told = Mutex::new(Vec::new());
         let mut fresh = BTreeMap::new();
         let mut event = |event| {
-            take(event, &cache, &mut fresh, &|map: ConfigMap| version(&map.metadata), &|key: &ObjectKey| {
+            take(event, &None, &cache, &mut fresh, &|map: ConfigMap| version(&map.metadata), &|key: &ObjectKey| {
                 told.lock().expect("no panic").push(key.name.to_string());
             });
         };
@@ -189,5 +196,18 @@ mod tests {
         event(watcher::Event::Delete(config_map("b", "6")));
         assert!(cache.keys().is_empty());
         assert_eq!(*told.lock().expect("no panic"), ["a", "b", "c", "b", "a", "c", "b"]);
+    }
+
+    #[test]
+    fn a_relist_of_one_namespace_leaves_the_others_alone() {
+        let scopes = [Some("a".to_owned()), Some("b".to_owned())];
+        let cache = Cache::new(&scopes);
+        let list = |namespace: &str| BTreeMap::from([(ObjectKey::new(namespace, "x"), Arc::new(1))]);
+        assert!(cache.replace(&scopes[0], list("a")).is_empty());
+        assert!(!cache.is_listed());
+        assert!(cache.replace(&scopes[1], list("b")).is_empty());
+        assert!(cache.is_listed());
+        assert_eq!(cache.replace(&scopes[0], BTreeMap::new()), [ObjectKey::new("a", "x")]);
+        assert_eq!(cache.keys(), [ObjectKey::new("b", "x")]);
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windlass_crd::{NAME_LABEL, ScaledObjectSpec, ScaledObjectStatus, Target};
 
-use crate::cache::{Cache, keep, version};
+use crate::cache::{Cache, Scope, keep, version};
 use crate::key::ObjectKey;
 use crate::queue::Queue;
 
@@ -83,7 +83,7 @@ pub type Kind = (String, String, String);
 #[derive(Debug)]
 pub struct World {
     client: ClientBox,
-    namespaces: Vec<String>,
+    scopes: Vec<Scope>,
     /// The scaled objects.
     pub objects: Arc<Cache<SeenObject>>,
     /// The HPAs that carry our label.
@@ -95,7 +95,7 @@ pub struct World {
 }
 
 /// One kind of target, and the objects that are scaled of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TargetKind {
     cache: Arc<Cache<SeenTarget>>,
     resource: Mutex<Option<Result<ApiResource, String>>>,
@@ -128,11 +128,12 @@ impl World {
     /// `queue`. The watches end with `stop`.
     #[must_use]
     pub fn start(client: Client, namespaces: Vec<String>, queue: Arc<Queue>, stop: CancellationToken) -> Arc<Self> {
+        let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
         let world = Arc::new(Self {
             client: ClientBox(client),
-            namespaces,
-            objects: Arc::default(),
-            hpas: Arc::default(),
+            objects: Arc::new(Cache::new(&scopes)),
+            hpas: Arc::new(Cache::new(&scopes)),
+            scopes,
             targets: Mutex::default(),
             queue,
             tasks: TaskTracker::new(),
@@ -212,7 +213,11 @@ impl World {
         if let Some(kind) = targets.get(&name) {
             return kind.clone();
         }
-        let kind = Arc::<TargetKind>::default();
+        let kind = Arc::new(TargetKind {
+            cache: Arc::new(Cache::new(&self.scopes)),
+            resource: Mutex::default(),
+            scaled_by: Mutex::default(),
+        });
         targets.insert(name.clone(), kind.clone());
         drop(targets);
         let world = self.clone();
@@ -243,15 +248,15 @@ impl World {
         };
         *kind.resource.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ok(resource.clone()));
         kind.mark_all(&self.queue);
-        for namespace in self.scopes() {
-            let api: Api<ScaleTarget> = match namespace {
-                Some(namespace) => Api::namespaced_with(self.client.0.clone(), &namespace, &resource),
+        for scope in self.scopes.clone() {
+            let api: Api<ScaleTarget> = match &scope {
+                Some(namespace) => Api::namespaced_with(self.client.0.clone(), namespace, &resource),
                 None => Api::all_with(self.client.0.clone(), &resource),
             };
             let (kind, queue, what) = (kind.clone(), self.queue.clone(), resource.plural.clone());
             self.spawn(async move {
                 let changed = |at: &ObjectKey| kind.mark(at, &queue);
-                keep(&what, api, watch_config(), kind.cache.clone(), SeenTarget::from, changed).await;
+                keep(&what, (scope, api), watch_config(), kind.cache.clone(), SeenTarget::from, changed).await;
             });
         }
     }
@@ -269,28 +274,25 @@ impl World {
         }
     }
 
-    fn scopes(&self) -> Vec<Option<String>> {
-        if self.namespaces.is_empty() { vec![None] } else { self.namespaces.iter().cloned().map(Some).collect() }
-    }
-
     fn watch_objects(self: &Arc<Self>) {
         let resource = ApiResource::erase::<windlass_crd::ScaledObject>(&());
-        for scope in self.scopes() {
-            let api: Api<DynamicObject> = match scope {
-                Some(namespace) => Api::namespaced_with(self.client.0.clone(), &namespace, &resource),
+        for scope in self.scopes.clone() {
+            let api: Api<DynamicObject> = match &scope {
+                Some(namespace) => Api::namespaced_with(self.client.0.clone(), namespace, &resource),
                 None => Api::all_with(self.client.0.clone(), &resource),
             };
             let (cache, queue) = (self.objects.clone(), self.queue.clone());
             self.spawn(async move {
-                keep("scaledobjects", api, watch_config(), cache, SeenObject::from, |key| queue.mark(key)).await;
+                keep("scaledobjects", (scope, api), watch_config(), cache, SeenObject::from, |key| queue.mark(key))
+                    .await;
             });
         }
     }
 
     fn watch_hpas(self: &Arc<Self>) {
-        for scope in self.scopes() {
-            let api: Api<HorizontalPodAutoscaler> = match scope {
-                Some(namespace) => Api::namespaced(self.client.0.clone(), &namespace),
+        for scope in self.scopes.clone() {
+            let api: Api<HorizontalPodAutoscaler> = match &scope {
+                Some(namespace) => Api::namespaced(self.client.0.clone(), namespace),
                 None => Api::all(self.client.0.clone()),
             };
             let (cache, queue) = (self.hpas.clone(), self.queue.clone());
@@ -305,7 +307,7 @@ impl World {
                         queue.mark(&ObjectKey::new(&at.namespace, name));
                     }
                 };
-                keep("horizontalpodautoscalers", api, config, cache, SeenHpa::from, changed).await;
+                keep("horizontalpodautoscalers", (scope, api), config, cache, SeenHpa::from, changed).await;
             });
         }
     }

@@ -156,7 +156,7 @@ impl Plan {
     /// When to come back.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let due = self.entries.iter().filter(|entry| !entry.in_flight).map(|entry| entry.due).min()?;
-        Some(self.resume.unwrap_or(due))
+        Some(self.resume.map_or(due, |resume| resume.max(due)))
     }
 
     /// What is to be read now: at most one batch of healthy queries and one of failing ones; a single one of all where the
@@ -165,16 +165,16 @@ impl Plan {
         if self.resume.is_some_and(|resume| resume > now) {
             return Vec::new();
         }
-        let probing = self.resume.take().is_some();
+        let probing = self.resume.is_some();
         let mut batches = Vec::new();
         let lanes: &[fn(&Entry) -> bool] =
             if probing { &[|_| true] } else { &[|entry| entry.failures == 0, |entry| entry.failures > 0] };
         for (lane, belongs) in lanes.iter().enumerate() {
             let idle = |entry: &Entry| !entry.in_flight && belongs(entry);
-            if !probing && !self.entries.iter().any(|entry| idle(entry) && entry.due <= now) {
+            if !self.entries.iter().any(|entry| idle(entry) && entry.due <= now) {
                 continue;
             }
-            let taken = |entry: &Entry| idle(entry) && (probing || entry.earliest <= now);
+            let taken = |entry: &Entry| idle(entry) && entry.earliest <= now;
             let places: Vec<usize> =
                 self.entries.iter().enumerate().filter(|(_, entry)| taken(entry)).map(|(place, _)| place).collect();
             if places.is_empty() {
@@ -189,6 +189,7 @@ impl Plan {
             }
             let queries = Arc::clone(&self.prepared[lane].1);
             self.last_attempt = Some(now);
+            self.resume = None;
             batches.push(Batch { generation: self.generation, places, queries, started: now });
         }
         batches
@@ -229,13 +230,19 @@ impl Plan {
         deliveries
     }
 
-    /// Whether the upstream itself is failing: then it is tried as one, by the shortest interval anybody asks.
+    /// Whether the upstream itself is failing: then it is tried as one, by the shortest interval anybody asks, and by those
+    /// who are due. An outage makes nobody's readings more frequent than was asked.
     fn judge(&mut self, batch: &Batch, spread: f64, now: Instant) {
         let cut = !self.entries.is_empty()
             && self.entries.iter().all(|entry| matches!(entry.health, Health::Cut | Health::Unread))
             && self.entries.iter().any(|entry| entry.health == Health::Cut);
         if !cut {
-            self.failures = 0;
+            if std::mem::take(&mut self.failures) > 0 {
+                // The upstream is back: nobody waits for the rest of a backoff that was the upstream's.
+                for entry in self.entries.iter_mut().filter(|entry| entry.health == Health::Cut) {
+                    (entry.due, entry.earliest) = (now, now);
+                }
+            }
             self.resume = None;
             return;
         }

@@ -21,8 +21,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub(super) struct Amqp {
     connection: Connection,
     dependencies: Dependencies,
-    /// The open connection. The lock is held while connecting, so that concurrent readings connect once.
-    session: tokio::sync::Mutex<Option<Arc<Session>>>,
+    session: Mutex<Option<Arc<Session>>>,
+    /// Held while connecting, so that concurrent readings connect once.
+    connecting: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Amqp {
@@ -62,7 +63,7 @@ impl Answers {
 
 impl Amqp {
     pub(super) fn new(connection: Connection, dependencies: Dependencies) -> Self {
-        Self { connection, dependencies, session: tokio::sync::Mutex::new(None) }
+        Self { connection, dependencies, session: Mutex::new(None), connecting: tokio::sync::Mutex::new(()) }
     }
 
     async fn read_all(&self, queries: &[&Query]) -> Vec<Outcome> {
@@ -84,7 +85,7 @@ impl Amqp {
             match timeout_at(until, self.round(&session, queries, &open, &answers)).await {
                 Ok(Ok(())) => break,
                 Ok(Err(lost)) => {
-                    self.forget(&session).await;
+                    self.forget(&session);
                     problem = lost;
                     if !reused {
                         break;
@@ -93,7 +94,7 @@ impl Amqp {
                 Err(_) => {
                     // A broker that answers some is slow; one that answers none is gone or frozen.
                     if answers.open().len() == queries.len() {
-                        self.forget(&session).await;
+                        self.forget(&session);
                     }
                     problem = Problem::timeout(&self.connection);
                     break;
@@ -105,14 +106,24 @@ impl Amqp {
 
     /// The open connection, or a new one; and whether it is an earlier one.
     async fn session(&self) -> Result<(Arc<Session>, bool), Problem> {
-        let mut slot = self.session.lock().await;
-        if let Some(session) = slot.as_ref().filter(|session| session.is_connected()) {
-            return Ok((Arc::clone(session), true));
+        if let Some(session) = self.connected() {
+            return Ok((session, true));
         }
-        *slot = None;
+        let _connecting = self.connecting.lock().await;
+        if let Some(session) = self.connected() {
+            return Ok((session, false));
+        }
         let session = Arc::new(Session::open(&self.connection).await?);
-        *slot = Some(Arc::clone(&session));
+        *self.slot() = Some(Arc::clone(&session));
         Ok((session, false))
+    }
+
+    fn connected(&self) -> Option<Arc<Session>> {
+        self.slot().as_ref().filter(|session| session.is_connected()).cloned()
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<Session>>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn round(
@@ -134,11 +145,8 @@ impl Amqp {
     }
 
     /// Drops a connection, unless a newer one has taken its place.
-    async fn forget(&self, session: &Arc<Session>) {
-        let mut slot = self.session.lock().await;
-        if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {
-            *slot = None;
-        }
+    fn forget(&self, session: &Arc<Session>) {
+        self.slot().take_if(|current| Arc::ptr_eq(current, session));
     }
 }
 
@@ -155,8 +163,8 @@ impl Upstream for Amqp {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            let Ok(mut slot) = tokio::time::timeout(GOODBYE, self.session.lock()).await else { return };
-            if let Some(session) = slot.take() {
+            let session = self.slot().take();
+            if let Some(session) = session {
                 session.close(GOODBYE).await;
             }
         })

@@ -145,7 +145,8 @@ fn the_protocol_is_that_of_the_host() {
 
 #[test]
 fn mode_and_value_belong_together() {
-    let table: &[(&[(&str, &str)], Mode, f64)] = &[
+    type Pairs = &'static [(&'static str, &'static str)];
+    let table: &[(Pairs, Mode, f64)] = &[
         (&[("mode", "QueueLength"), ("value", "7")], Mode::QueueLength, 7.0),
         (&[("mode", "MessageRate"), ("value", "0.5")], Mode::MessageRate, 0.5),
         (&[("mode", "DeliverGetRate"), ("value", "1e3")], Mode::DeliverGetRate, 1000.0),

@@ -147,7 +147,13 @@ impl Http {
                 }
             },
             StatusCode::UNAUTHORIZED => match &connection.username {
-                Some(_) => Err(Problem::credentials(connection).into()),
+                Some(user) => {
+                    let message = format!(
+                        "the management API refused user {user:?}; check user and password in host, or in the Secret they come \
+                         from, and that the user has the tag management and access to the virtual host {vhost:?}"
+                    );
+                    Err(Problem::new(FailureKind::Unauthorised, "metadata.host", message).into())
+                }
                 None => {
                     let message =
                         "the management API wants credentials; write them into host, or give username and password";

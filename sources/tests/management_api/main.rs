@@ -109,7 +109,7 @@ async fn wrong_answers_fail_without_being_repeated() {
         (Fault::Status(503), FailureKind::BadAnswer, "status 503"),
         (Fault::Status(429), FailureKind::BadAnswer, "status 429"),
         (Fault::Status(204), FailureKind::BadAnswer, "status 204"),
-        (Fault::Status(401), FailureKind::Unauthorised, "credentials"),
+        (Fault::Status(401), FailureKind::Unauthorised, "check user and password"),
         (Fault::Status(403), FailureKind::Unauthorised, "monitoring"),
         (Fault::Redirect(format!("http://{other}/api/queues/%2F/q")), FailureKind::BadAnswer, "not followed"),
         (Fault::Body("S3CR3T".to_owned()), FailureKind::BadAnswer, "not that of a queue"),

@@ -201,6 +201,19 @@ async fn refusals_say_what_is_wrong(broker: &Broker) {
     assert_eq!(kind, FailureKind::Unauthorised, "{message}");
     assert!(message.contains("no access to the virtual host"), "{message}");
 
+    // The management API refuses a user without its tag, whatever the password.
+    let host = format!("http://stranger:stranger@127.0.0.1:{}", broker.management());
+    let (upstream, query) = trigger(&[("host", &host), ("queueName", "classic")]);
+    let outcomes = upstream.read(&[query]).await;
+    let (kind, message) = failed(&outcomes[0]);
+    assert!(kind == FailureKind::Unauthorised && message.contains("tag management"), "{message}");
+    // Access to the virtual host is all that AMQP needs.
+    let nothing = json!({ "configure": "^$", "write": "^$", "read": "^$" });
+    broker.management_call(Method::PUT, "/permissions/%2F/stranger", Some(nothing)).await;
+    let (upstream, query) = trigger(&[("host", &stranger), ("queueName", "classic")]);
+    assert_eq!(value(&upstream.read(&[query]).await[0]), 7.0);
+    upstream.close().await;
+
     let (upstream, query) = trigger(&[("host", "amqp://guest:guest@127.0.0.1:1"), ("queueName", "classic")]);
     let outcomes = upstream.read(&[query]).await;
     assert_eq!(failed(&outcomes[0]).0, FailureKind::Unreachable, "{outcomes:?}");

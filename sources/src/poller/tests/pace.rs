@@ -97,11 +97,14 @@ async fn a_failing_upstream_is_tried_as_one() {
         let reads = lock(&world.state()).reads.clone();
         let tries = reads.len() - before;
         assert!((10..=14).contains(&tries), "{tries} attempts in a minute");
-        assert!(reads[before..].iter().all(|(_, names)| names.len() == 50), "each attempt stands for all");
-        // Each is told each time, and the interval told is its own.
+        let even =
+            |name: &String| name.strip_prefix("q-").and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n % 2 == 0);
+        let frequent = |names: &[String]| names.iter().filter(|name| even(name)).count();
+        assert!(reads[before..].iter().all(|(_, names)| [0, 25].contains(&frequent(names))), "they stay together");
+        // Each is told at its own pace, an outage or not, and the interval told is its own.
         let delivered = world.delivered().clone();
         let told: Vec<_> = delivered.iter().filter(|one| one.to == "ns/q-1" && one.at > secs(61)).collect();
-        assert!((10..=14).contains(&told.len()) && told.iter().all(|one| one.interval == secs(10)), "{}", told.len());
+        assert!((4..=7).contains(&told.len()) && told.iter().all(|one| one.interval == secs(10)), "{}", told.len());
 
         // Somebody new may try sooner, but not more often than it asks to be read.
         for n in 0..20 {
