@@ -23,12 +23,16 @@ use crate::eventually;
 
 /// How long the API server may take to answer, and the log to show it.
 const SETTLE: Duration = Duration::from_secs(30);
+/// Where the API server notes by which token a ServiceAccount came.
+pub(crate) const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 
 /// One request, once it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// `system:serviceaccount:NAMESPACE:NAME`, or a user's name.
     pub user: String,
+    /// The credential it came with: for a ServiceAccount's token `JTI=...`, another one for each token; or empty.
+    pub credential: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
     pub verb: String,
     /// The API group; empty for the core group and for paths that are no resource.
@@ -218,6 +222,8 @@ struct Raw {
 struct RawUser {
     #[serde(default)]
     username: String,
+    #[serde(default)]
+    extra: HashMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -244,6 +250,7 @@ fn parse(line: &str) -> anyhow::Result<Option<Entry>> {
     }
     Ok(Some(Entry {
         user: raw.user.username,
+        credential: raw.user.extra.get(CREDENTIAL).and_then(|ids| ids.first()).cloned().unwrap_or_default(),
         verb: raw.verb,
         group: raw.object_ref.api_group,
         resource: raw.object_ref.resource,
@@ -264,7 +271,8 @@ mod tests {
 
     const SCALE: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"x",
         "stage":"ResponseComplete","requestURI":"/apis/apps/v1/namespaces/a/deployments/web/scale?fieldManager=windlass",
-        "verb":"update","user":{"username":"system:serviceaccount:windlass-system:windlass","groups":["g"]},
+        "verb":"update","user":{"username":"system:serviceaccount:windlass-system:windlass","groups":["g"],
+        "extra":{"authentication.kubernetes.io/credential-id":["JTI=7"]}},
         "sourceIPs":["127.0.0.1"],"userAgent":"windlass/0.1","objectRef":{"resource":"deployments","namespace":"a",
         "name":"web","apiGroup":"apps","apiVersion":"v1","subresource":"scale"},
         "responseStatus":{"metadata":{},"code":409},"requestReceivedTimestamp":"2026-11-22T11:00:00.123456Z",
@@ -276,6 +284,7 @@ mod tests {
         assert_eq!((entry.user.as_str(), entry.target().as_str()), (crate::OPERATOR_USER, "deployments/scale"));
         assert_eq!((entry.namespace.as_str(), entry.name.as_str(), entry.code), ("a", "web", 409));
         assert!(entry.is_write() && !entry.succeeded());
+        assert_eq!(entry.credential, "JTI=7");
         assert_eq!(entry.received, "2026-11-22T11:00:00.123456Z".parse().unwrap());
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::api::{ListParams, PostParams};
@@ -260,11 +260,36 @@ impl Rig {
         Ok(file)
     }
 
+    /// A kubeconfig of the operator with a token of its own, so that the audit log tells this operator from another:
+    /// [`crate::Entry::credential`] is what [`Rig::credential_of`] says.
+    ///
+    /// # Errors
+    /// When the ServiceAccount is not there: call [`Rig::install`] first.
+    pub async fn own_operator_kubeconfig(&self, name: &str) -> anyhow::Result<PathBuf> {
+        self.token_file(crate::SYSTEM_NAMESPACE, crate::NAME, &format!("operator-{name}")).await
+    }
+
+    /// The credential by which the audit log knows who uses this kubeconfig.
+    ///
+    /// # Errors
+    /// When its token is not one of a ServiceAccount.
+    pub async fn credential_of(&self, kubeconfig: &Path) -> anyhow::Result<String> {
+        let reviews = Api::<SelfSubjectReview>::all(client_from(kubeconfig).await?);
+        let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await?;
+        let extra = review.status.and_then(|status| status.user_info).and_then(|user| user.extra).unwrap_or_default();
+        let id = extra.get(crate::audit::CREDENTIAL).and_then(|ids| ids.first()).cloned();
+        id.with_context(|| format!("{} has no token of a ServiceAccount", kubeconfig.display()))
+    }
+
     /// Writes a kubeconfig with a day's token of a ServiceAccount.
     ///
     /// # Errors
     /// When there is no such ServiceAccount.
     pub async fn kubeconfig_of(&self, namespace: &str, service_account: &str) -> anyhow::Result<PathBuf> {
+        self.token_file(namespace, service_account, &format!("{namespace}-{service_account}")).await
+    }
+
+    async fn token_file(&self, namespace: &str, service_account: &str, file: &str) -> anyhow::Result<PathBuf> {
         let request = TokenRequest {
             spec: TokenRequestSpec { expiration_seconds: Some(86_400), ..TokenRequestSpec::default() },
             ..TokenRequest::default()
@@ -274,7 +299,7 @@ impl Rig {
             .await
             .with_context(|| format!("no token for ServiceAccount {namespace}/{service_account}: install first"))?;
         let token = answer.status.context("an answer without a token")?.token;
-        let file = self.dir.join(format!("{namespace}-{service_account}.kubeconfig"));
+        let file = self.dir.join(format!("{file}.kubeconfig"));
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "rig",
             "clusters": [{"name": "rig", "cluster":
