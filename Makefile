@@ -27,7 +27,7 @@ ARGS ?=
 RIG_ENV = WINDLASS_RIG_BIN="$$($(CLUSTER)/build.sh | tail -1)"
 BIN_ENV = WINDLASS_BIN="$(CARGO_TARGET_DIR)/debug/windlass"
 
-.PHONY: help setup build test test-unit test-it test-e2e test-cluster-unit test-cluster-smoke test-scripts crate-alone lint doc crd \
+.PHONY: help setup build test test-unit test-it test-sources test-e2e test-cluster-unit test-cluster-smoke test-scripts crate-alone lint doc crd \
 	cluster cluster-build run bench-latency audit clean
 
 help: ## this list
@@ -47,6 +47,7 @@ test: ## everything that tests: sets up what it needs, starts its own control pl
 	@scripts/stage.sh test-cluster-unit $(MAKE) test-cluster-unit
 	@scripts/stage.sh test-unit $(MAKE) test-unit
 	@scripts/stage.sh test-it $(MAKE) test-it
+	@scripts/stage.sh test-sources $(MAKE) test-sources
 	@scripts/stage.sh test-cluster-smoke $(MAKE) test-cluster-smoke
 	@scripts/stage.sh test-e2e $(MAKE) test-e2e
 
@@ -55,7 +56,10 @@ test-unit: ## unit and documentation tests of all crates
 	$(CARGO) test $(ALL) --doc
 
 test-it: ## integration tests without a cluster, in seconds
-	$(BIN_ENV) $(CARGO) test $(ALL) --test it -- $(ARGS)
+	$(BIN_ENV) $(CARGO) test $(ALL) --test it --test management_api -- $(ARGS)
+
+test-sources: ## the sources against real brokers, without a cluster
+	$(CARGO) test $(ALL) --test rabbitmq_broker -- $(ARGS)
 
 test-e2e: cluster-build build ## end-to-end tests on a real control plane with a real RabbitMQ
 	$(RIG_ENV) $(BIN_ENV) $(CARGO) test $(ALL) --test e2e -- $(ARGS)

@@ -23,6 +23,7 @@ pub mod pki;
 pub mod ports;
 pub mod prober;
 pub mod process;
+pub mod program;
 pub mod rabbit;
 pub mod replica_log;
 pub mod rig;

@@ -247,15 +247,20 @@ impl Operator {
     }
 }
 
-/// `WINDLASS_BIN`, else `windlass` of the profile that the test executable was built with.
-fn binary() -> anyhow::Result<PathBuf> {
+/// `WINDLASS_BIN`, else `windlass` of the profile that the running executable was built with.
+///
+/// # Errors
+/// When it is not built.
+pub fn binary() -> anyhow::Result<PathBuf> {
     if let Some(file) = std::env::var_os("WINDLASS_BIN").map(PathBuf::from) {
         ensure!(file.is_file(), "WINDLASS_BIN names no file: {}", file.display());
         return Ok(file);
     }
     let test = std::env::current_exe()?;
-    // target/<profile>/deps/<test>
-    let file = test.ancestors().nth(2).context("the test executable lies in no target folder")?.join("windlass");
+    // A test is target/<profile>/deps/<test>, a program target/<profile>/<program>.
+    let folder = test.parent().context("the executable lies in no folder")?;
+    let profile = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    let file = profile.join("windlass");
     ensure!(file.is_file(), "no {}: run cargo build -p windlass, or set WINDLASS_BIN", file.display());
     let built = file.metadata()?.modified()?;
     for part in ["api", "cli", "ml", "operator", "sources"] {
