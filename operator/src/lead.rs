@@ -21,6 +21,7 @@ use crate::options::Options;
 use crate::queue::Queue;
 use crate::readings::Readings;
 use crate::telemetry::Telemetry;
+use crate::timed::timed;
 use crate::world::World;
 
 /// How often the endpoint is looked at again, in case somebody changed it.
@@ -87,7 +88,8 @@ impl Leader {
         }
         let readings = Readings::new(self.queue.clone(), self.telemetry.clone());
         let seed = self.seed.wrapping_add(term);
-        let poller = Arc::new(Poller::with_connect(self.connect.clone(), seed, readings.clone()));
+        let poller =
+            Arc::new(Poller::with_connect(timed(self.connect.clone(), self.telemetry.clone()), seed, readings.clone()));
         let engine = Engine {
             world: self.world.clone(),
             queue: self.queue.clone(),

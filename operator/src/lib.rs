@@ -28,6 +28,7 @@ mod readings;
 mod run;
 mod status;
 pub mod telemetry;
+mod timed;
 mod world;
 
 pub use key::ObjectKey;

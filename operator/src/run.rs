@@ -112,6 +112,7 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
         clock: clock.clone(),
         certificate: serving.clone(),
         trust,
+        telemetry: telemetry.clone(),
     };
     tasks.spawn(logged("external metrics", external.serve(metrics_listener, stop.clone())));
 

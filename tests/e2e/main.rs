@@ -3,4 +3,5 @@
 //! Tests that only use share one control plane, one operator and one broker (`shared()`), each in its own namespace;
 //! tests that stop, freeze or need other settings start their own.
 
+mod leader;
 mod rig;

@@ -1,7 +1,7 @@
 //! The audit log of the rig's API server: who asked for what, when, and what it was answered.
 //!
-//! It is kept at the level of metadata: no bodies. What was written to `spec.replicas` is in a
-//! [`crate::ReplicaLog`]; who wrote, and how often, is here.
+//! Bodies are there for writes of replicas, HPAs and scaled objects; everything else is kept at the level of metadata.
+//! What `spec.replicas` was at each moment is in a [`crate::ReplicaLog`]; who wrote what, and how often, is here.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::admin::Admin;
 use crate::eventually;
@@ -55,6 +56,8 @@ pub struct Entry {
     pub user_agent: String,
     /// Path and query.
     pub uri: String,
+    /// What was sent, where the audit policy keeps it: writes to `/scale`, HPAs and scaled objects.
+    pub body: Option<Value>,
 }
 
 impl Entry {
@@ -216,6 +219,7 @@ struct Raw {
     response_status: RawStatus,
     request_received_timestamp: Timestamp,
     stage_timestamp: Timestamp,
+    request_object: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -262,6 +266,7 @@ fn parse(line: &str) -> anyhow::Result<Option<Entry>> {
         answered: raw.stage_timestamp,
         user_agent: raw.user_agent,
         uri: raw.request_uri,
+        body: raw.request_object,
     }))
 }
 

@@ -22,6 +22,7 @@ use super::openapi::OpenApi;
 use super::quantity::MilliQuantity;
 use super::table::{Asker, LookupError, ServedTable};
 use crate::leadership::Leadership;
+use crate::telemetry::Telemetry;
 
 /// A request has no body here; whoever sends more than this gets no answer but that.
 const MAX_BODY: u64 = 4096;
@@ -36,15 +37,16 @@ pub struct Surface {
     table: Arc<ServedTable>,
     leadership: Leadership,
     clock: Arc<dyn Clock>,
+    telemetry: Telemetry,
     discovery: Discovery,
     openapi: OpenApi,
 }
 
 impl Surface {
-    /// Answers from `table` while `leadership` holds, by the time of `clock`.
+    /// Answers from `table` while `leadership` holds, by the time of `clock`, and counts in `telemetry`.
     #[must_use]
-    pub fn new(table: Arc<ServedTable>, leadership: Leadership, clock: Arc<dyn Clock>) -> Self {
-        Self { table, leadership, clock, discovery: Discovery::new(), openapi: OpenApi::new() }
+    pub fn new(table: Arc<ServedTable>, leadership: Leadership, clock: Arc<dyn Clock>, telemetry: Telemetry) -> Self {
+        Self { table, leadership, clock, telemetry, discovery: Discovery::new(), openapi: OpenApi::new() }
     }
 }
 
@@ -114,6 +116,18 @@ struct ListOptions {
 }
 
 async fn metric(
+    surface: State<Shared>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    query: Result<Query<ListOptions>, QueryRejection>,
+    request: Request,
+) -> Response {
+    let telemetry = surface.telemetry.clone();
+    let response = answer_metric(surface, path, query, request);
+    telemetry.external_metric_request(response.status().as_u16());
+    response
+}
+
+fn answer_metric(
     State(surface): State<Shared>,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<ListOptions>, QueryRejection>,

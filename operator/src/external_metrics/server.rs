@@ -31,6 +31,7 @@ use super::routes::{Surface, router};
 use super::table::ServedTable;
 use crate::certificates::ServingCertificate;
 use crate::leadership::Leadership;
+use crate::telemetry::Telemetry;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADER_READ: Duration = Duration::from_secs(30);
@@ -58,6 +59,8 @@ pub struct ExternalMetrics {
     pub certificate: Arc<ServingCertificate>,
     /// Whom to trust; until it is known, everybody is answered 401.
     pub trust: watch::Receiver<Option<Arc<Trust>>>,
+    /// Counts the requests.
+    pub telemetry: Telemetry,
 }
 
 /// Why the TLS configuration cannot be built.
@@ -96,8 +99,8 @@ impl ExternalMetrics {
     /// # Errors
     /// The TLS configuration cannot be built at all; nothing that happens later ends the server.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
-        let Self { table, leadership, clock, certificate, mut trust } = self;
-        let app = router(Surface::new(table, leadership, Arc::clone(&clock)));
+        let Self { table, leadership, clock, certificate, mut trust, telemetry } = self;
+        let app = router(Surface::new(table, leadership, Arc::clone(&clock), telemetry));
         let mut generation = new_generation(trust.borrow_and_update().clone(), &certificate, &clock, &shutdown)
             .map_err(io::Error::other)?;
         let strangers = Arc::new(Semaphore::new(STRANGERS));

@@ -23,6 +23,7 @@ use windlass_decision::Clock;
 use super::*;
 use crate::certificates::ServingCertificate;
 use crate::leadership::{Grant, leadership};
+use crate::telemetry::Telemetry;
 
 const METRIC: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/shop/s0-rabbitmq-orders\
                       ?labelSelector=scaledobject.windlass.dev%2Fname%3Dorders";
@@ -121,6 +122,7 @@ async fn rig() -> Rig {
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let server = ExternalMetrics {
+        telemetry: Telemetry::new("test"),
         table: Arc::clone(&table),
         leadership,
         clock: Arc::clone(&clock) as _,
@@ -441,7 +443,7 @@ fn a_request_among_a_thousand_objects_costs_little() {
     runtime.block_on(async {
         grant.extend(Instant::now() + Duration::from_secs(3600));
         let clock = Arc::new(TestClock(Mutex::new(at(0) + SignedDuration::from_secs(1))));
-        let app = router(Surface::new(Arc::clone(&table), leadership, clock));
+        let app = router(Surface::new(Arc::clone(&table), leadership, clock, Telemetry::new("test")));
         let peer = Peer::judge(
             Some(&Ca::new().trust()),
             Some(&[CertificateDer::from_pem_slice(Ca::new().issue(named("front-proxy-client")).as_bytes()).unwrap()]),

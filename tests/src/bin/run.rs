@@ -100,7 +100,8 @@ async fn main_job(args: Args) -> anyhow::Result<()> {
         })
         .await?;
 
-    let told = tell(story, &rig, &rabbit, &windlass).await;
+    let mut watchers = JoinSet::new();
+    let told = tell(story, &rig, &rabbit, &windlass, &mut watchers).await;
     told.with_context(|| {
         format!(
             "the story did not go as told; the operator's log is {}, the control plane's logs are in {}",
@@ -116,7 +117,13 @@ async fn main_job(args: Args) -> anyhow::Result<()> {
 }
 
 /// The story itself, on what has been started.
-async fn tell(story: Story, rig: &Rig, rabbit: &Rabbit, windlass: &Operator) -> anyhow::Result<()> {
+async fn tell(
+    story: Story,
+    rig: &Rig,
+    rabbit: &Rabbit,
+    windlass: &Operator,
+    watchers: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
     rabbit.declare(QUEUE).await?;
     let example = example(rabbit)?;
     let name = example.name.as_str();
@@ -128,7 +135,6 @@ async fn tell(story: Story, rig: &Rig, rabbit: &Rabbit, windlass: &Operator) -> 
         "applied deploy/examples/rabbitmq.yaml: Deployment and ScaledObject {NAMESPACE}/{name} \
          (1 replica for each 10 messages in {QUEUE:?}, 0 to 4, cooldown {COOLDOWN} s)"
     ));
-    let mut watchers = JoinSet::new();
     watchers.spawn(tell_replicas(story, Arc::clone(&log), name.to_owned()));
     watchers.spawn(tell_events(story, rig.client()));
     let work = async {
@@ -143,7 +149,7 @@ async fn tell(story: Story, rig: &Rig, rabbit: &Rabbit, windlass: &Operator) -> 
         rabbit.publish(QUEUE, 95).await?;
         log.wait_for(name, 4, STEP).await?;
         happened(rig, "SuccessfulRescale").await?;
-        show(windlass, rig).await?;
+        show(rig).await?;
 
         story.say(format!("taking all messages out: after {COOLDOWN} s without work the worker goes to rest"));
         rabbit.drain(QUEUE, 0).await?;
@@ -212,8 +218,7 @@ async fn happened(rig: &Rig, reason: &str) -> anyhow::Result<()> {
 }
 
 /// Prints what `windlass get so` prints.
-async fn show(windlass: &Operator, rig: &Rig) -> anyhow::Result<()> {
-    let _running = windlass;
+async fn show(rig: &Rig) -> anyhow::Result<()> {
     let output = Command::new(operator::binary()?)
         .args(["get", "so", "-n", NAMESPACE, "--kubeconfig"])
         .arg(rig.admin_kubeconfig())
@@ -303,10 +308,5 @@ Everything stays up until Ctrl-C. In another terminal:
         http = rabbit.http_url(),
         log = windlass.process().log_path().display(),
     );
-    let log = Arc::new(ReplicaLog::start(rig.client(), NAMESPACE).await?);
-    let name = example(rabbit)?.name;
-    tokio::select! {
-        result = still_running(rig, rabbit, windlass) => result,
-        () = tell_replicas(story, log, name) => Ok(()),
-    }
+    still_running(rig, rabbit, windlass).await
 }
