@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windlass_crd::Settings;
@@ -27,6 +29,10 @@ use crate::world::World;
 /// How often the endpoint is looked at again, in case somebody changed it.
 const ENDPOINT_CHECK: Duration = Duration::from_secs(30);
 const ENDPOINT_RETRY: Duration = Duration::from_millis(500);
+/// How long certificates wait for the endpoint, which they need only after a take-over.
+const ENDPOINT_WAIT: Duration = Duration::from_secs(2);
+/// How long the endpoint may take to reach the nodes. What connects to the old one in between waits for itself alone.
+const ENDPOINT_SPREAD: Duration = Duration::from_millis(500);
 /// How long the sources may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -71,20 +77,35 @@ impl Leader {
         let writer = Writer::fenced(self.client.clone(), self.leads.clone(), self.options.write_deadline)
             .measured(self.telemetry.clone());
         let tasks = TaskTracker::new();
+        let (published, reachable) = oneshot::channel();
         if let Some(address) = self.options.advertise_address {
             let port = self.options.advertise_port.unwrap_or(self.metrics_port);
-            let publish = publish(writer.clone(), self.options.namespace.clone(), address, port);
+            let publish = publish(writer.clone(), self.options.namespace.clone(), address, port, published);
             tasks.spawn(end.clone().run_until_cancelled_owned(publish));
+        } else {
+            drop(published);
         }
         if self.options.tls_files.is_none() {
             let manager = Manager {
                 writer: writer.clone(),
                 leadership: self.leads.clone(),
                 namespace: self.options.namespace.clone(),
+                identity: self.options.identity.clone(),
                 clock: self.clock.clone(),
                 serving: self.serving.clone(),
             };
-            tasks.spawn(manager.run(end.clone()));
+            let end_of_term = end.clone();
+            tasks.spawn(async move {
+                // It has the aggregator connect anew, which must come to us and not to the leader before.
+                let spread = async {
+                    if matches!(timeout(ENDPOINT_WAIT, reachable).await, Ok(Ok(()))) {
+                        sleep(ENDPOINT_SPREAD).await;
+                    }
+                };
+                if end_of_term.run_until_cancelled(spread).await.is_some() {
+                    manager.run(end_of_term).await;
+                }
+            });
         }
         let readings = Readings::new(self.queue.clone(), self.telemetry.clone());
         let seed = self.seed.wrapping_add(term);
@@ -115,19 +136,30 @@ impl Leader {
         self.table.clear();
         tasks.close();
         tasks.wait().await;
-        if tokio::time::timeout(GOODBYE, poller.shutdown()).await.is_err() {
+        if timeout(GOODBYE, poller.shutdown()).await.is_err() {
             tracing::debug!("sources did not say goodbye in time");
         }
     }
 }
 
-/// Keeps this replica published as the one endpoint of the metrics Service.
-async fn publish(writer: Writer, namespace: String, address: std::net::IpAddr, port: u16) {
+/// Keeps this replica published as the one endpoint of the metrics Service; tells when it first is.
+async fn publish(
+    writer: Writer,
+    namespace: String,
+    address: std::net::IpAddr,
+    port: u16,
+    published: oneshot::Sender<()>,
+) {
+    let mut published = Some(published);
     let mut failing = false;
     loop {
         let pause = match endpoint_slice::publish(&writer, &namespace, address, port).await {
             Ok(()) => {
                 failing = false;
+                if let Some(published) = published.take() {
+                    // Nobody waits where the certificates are files.
+                    let _nobody_waits = published.send(());
+                }
                 ENDPOINT_CHECK
             }
             Err(error) => {
@@ -137,6 +169,6 @@ async fn publish(writer: Writer, namespace: String, address: std::net::IpAddr, p
                 ENDPOINT_RETRY
             }
         };
-        tokio::time::sleep(pause).await;
+        sleep(pause).await;
     }
 }

@@ -3,5 +3,10 @@
 //! Tests that only use share one control plane, one operator and one broker (`shared()`), each in its own namespace;
 //! tests that stop, freeze or need other settings start their own.
 
+mod crashes;
 mod leader;
+mod mistakes;
+mod outages;
+mod rest;
 mod rig;
+mod scaling;

@@ -1,4 +1,5 @@
 //! Checks that need no cluster: the arrows between crates, and rules of the repository that a compiler does not know.
 
 mod arrows;
+mod cli;
 mod files;

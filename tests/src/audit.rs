@@ -28,7 +28,7 @@ const SETTLE: Duration = Duration::from_secs(30);
 pub(crate) const CREDENTIAL: &str = "authentication.kubernetes.io/credential-id";
 
 /// One request, once it was answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {
     /// `system:serviceaccount:NAMESPACE:NAME`, or a user's name.
     pub user: String,

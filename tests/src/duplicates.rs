@@ -71,6 +71,7 @@ mod tests {
         let at = "2026-11-22T11:00:00Z".parse().unwrap();
         Entry {
             user: user.into(),
+            credential: String::new(),
             verb: if subresource == "scale" { "update" } else { "patch" }.into(),
             group: String::new(),
             resource: resource.into(),

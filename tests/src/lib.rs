@@ -43,7 +43,7 @@ pub use fault_proxy::{FaultProxy, Mode};
 pub use forwarder::Forwarder;
 pub use install::Manifests;
 pub use namespace::Namespace;
-pub use operator::{Operator, OperatorOptions};
+pub use operator::{Operator, OperatorOptions, binary};
 pub use prober::{Prober, Sample};
 pub use rabbit::{Rabbit, RabbitOptions};
 pub use replica_log::{ReplicaLog, Row};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use futures::future::{BoxFuture, try_join_all};
+use jiff::Timestamp;
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
     QueuePurgeOptions,
@@ -211,6 +212,45 @@ impl Rabbit {
         let channel = self.channel().await?;
         timeout(CALL, channel.queue_purge(queue.into(), QueuePurgeOptions::default())).await??;
         Ok(())
+    }
+
+    /// Makes many queues, one after the other on one channel.
+    ///
+    /// # Errors
+    /// When the broker refuses one.
+    pub async fn declare_all(&self, queues: &[String]) -> anyhow::Result<()> {
+        let channel = self.channel().await?;
+        for queue in queues {
+            let declared =
+                channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::durable(), FieldTable::default());
+            timeout(CALL, declared).await??;
+        }
+        Ok(())
+    }
+
+    /// Puts `count` messages into each of these queues at one instant: in one transaction. Returns the time just before it
+    /// was committed. The messages do not outlive the broker.
+    ///
+    /// # Errors
+    /// When the broker does not take them.
+    pub async fn publish_at_once(&self, queues: &[String], count: u64) -> anyhow::Result<Timestamp> {
+        let channel = self.channel().await?;
+        timeout(CALL, channel.tx_select()).await??;
+        for queue in queues {
+            for _ in 0..count {
+                let sent = channel.basic_publish(
+                    "".into(),
+                    queue.as_str().into(),
+                    BasicPublishOptions::default(),
+                    b"work",
+                    BasicProperties::default(),
+                );
+                timeout(CALL, sent).await??;
+            }
+        }
+        let at = crate::now();
+        timeout(CALL, channel.tx_commit()).await??;
+        Ok(at)
     }
 
     /// Deletes a queue, with what is in it.

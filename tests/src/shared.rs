@@ -27,7 +27,9 @@ pub struct Shared {
 /// # Errors
 /// When a part cannot be started; the next test tries again.
 pub async fn shared() -> anyhow::Result<Shared> {
-    let (rig, rabbit, operator) = tokio::try_join!(shared_rig(), shared_rabbit(), operator())?;
+    // Boxed: it is large, and part of every test's own future.
+    let parts = Box::pin(async { tokio::try_join!(shared_rig(), shared_rabbit(), operator()) });
+    let (rig, rabbit, operator) = parts.await?;
     Ok(Shared { rig, operator, rabbit })
 }
 

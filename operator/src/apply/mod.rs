@@ -8,7 +8,7 @@ use k8s_openapi::api::autoscaling::v1::{Scale as ScaleObject, ScaleSpec};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{DynamicObject, ObjectMeta};
 use kube::{Api, Client};
-use windlass_crd::{GROUP, NAME_LABEL, ScaledObject, ScaledObjectStatus, VERSION};
+use windlass_crd::{GROUP, ScaledObject, ScaledObjectStatus, VERSION};
 
 use crate::apply::writer::{WriteError, Writer};
 use crate::cache::version;
@@ -179,7 +179,7 @@ async fn refuse_foreign(
     let read = writer.read(api.get_opt(name)).await;
     let found = read.map_err(|source| ApplyError::Write { what: "look for the HPA", source })?;
     let Some(found) = found else { return Ok(()) };
-    let labelled = found.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(NAME_LABEL));
+    // The label may have been taken off by hand, which is put right; an owner's uid cannot be met by accident.
     let owned = found.metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid);
-    if labelled && owned { Ok(()) } else { Err(ApplyError::ForeignHpa(name.to_owned())) }
+    if owned { Ok(()) } else { Err(ApplyError::ForeignHpa(name.to_owned())) }
 }

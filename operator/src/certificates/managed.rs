@@ -102,6 +102,8 @@ pub struct Manager {
     pub leadership: Leadership,
     /// Namespace of the Secret and the Service.
     pub namespace: String,
+    /// Which replica this is; said in a comment of the `caBundle`, see [`Manager::settle`].
+    pub identity: String,
     /// Says when a renewal is due.
     pub clock: Arc<dyn Clock>,
     /// Served at once, without waiting for the Secret to come round.
@@ -140,6 +142,11 @@ impl Manager {
     }
 
     /// Puts everything in order once. Returns how long to wait before looking again.
+    ///
+    /// The `caBundle` names this replica in a comment, so that it changes when another takes over. The API server keeps
+    /// connections by CA (`tlsConfigKey` in client-go's `transport/cache.go`): for a changed one it makes new ones,
+    /// which go to the new leader. Those to an old leader that is frozen or cut off stay open, and without this every
+    /// question would hang in them until HTTP/2 health checks give them up, 45 s after the last answer.
     ///
     /// # Errors
     /// See [`ManageError`]; a conflict with another writer is no error, but read again.
@@ -208,7 +215,7 @@ impl Manager {
     async fn publish_ca(&self, bundle: &Bundle) -> Result<(), ManageError> {
         const WHAT: &str = "APIService v1beta1.external.metrics.k8s.io";
         let api: Api<APIService> = Api::all(self.writer.client().clone());
-        let wanted = ByteString(bundle.ca_bundle().into_bytes());
+        let wanted = ByteString(marked(&bundle.ca_bundle(), &self.identity).into_bytes());
         for _ in 0..MAX_STEPS {
             let found = read(&api, API_SERVICE).await.map_err(|error| reading(WHAT, &error))?;
             let found = found.ok_or(ManageError::NoApiService)?;
@@ -234,6 +241,14 @@ impl Manager {
         }
         Err(ManageError::Restless)
     }
+}
+
+/// The bundle with a first line that names the replica; text outside of the blocks is no part of PEM (RFC 7468,
+/// section 2).
+fn marked(bundle: &str, identity: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
+    // No hyphens at the beginning, which begin a block.
+    format!("# served by {}\n{bundle}", identity.chars().map(plain).collect::<String>().trim_start_matches('-'))
 }
 
 fn usable(secret: &Secret, names: &[String]) -> Option<(Bundle, super::plan::Facts)> {

@@ -39,6 +39,7 @@ fn rig() -> Rig {
         writer: Writer::fenced(client.clone(), leadership.clone(), Duration::from_secs(5)),
         leadership,
         namespace: "windlass-system".to_owned(),
+        identity: "first".to_owned(),
         clock: Arc::clone(&clock) as _,
         serving: ServingCertificate::new(),
     };
@@ -70,8 +71,11 @@ impl Rig {
         let told = self.api.lock().unwrap().get(API_PATH).unwrap()["spec"]["caBundle"].clone();
         let told: ByteString = serde_json::from_value(told).unwrap();
         let secret: Secret = self.secret();
-        assert_eq!(told.0, secret.data.unwrap()["ca.crt"].0, "the aggregator knows what the Secret holds");
-        String::from_utf8(told.0).unwrap().matches("BEGIN CERTIFICATE").count()
+        let held = String::from_utf8(secret.data.unwrap()["ca.crt"].0.clone()).unwrap();
+        let told = String::from_utf8(told.0).unwrap();
+        let said = told.strip_prefix(&format!("# served by {}\n", self.manager.identity));
+        assert_eq!(said, Some(held.as_str()), "the aggregator knows what the Secret holds, and who leads");
+        told.matches("BEGIN CERTIFICATE").count()
     }
 
     fn secret(&self) -> Secret {
@@ -101,6 +105,28 @@ async fn the_first_leader_makes_everything_and_then_writes_nothing() {
     assert_eq!(rig.writes(), [write("PATCH", "apiservice")]);
     assert_eq!(rig.api.lock().unwrap().get(API_PATH).unwrap()["spec"]["insecureSkipTLSVerify"], false);
     assert_eq!(rig.api.lock().unwrap().get(API_PATH).unwrap()["spec"]["groupPriorityMinimum"], 100);
+}
+
+#[tokio::test]
+async fn a_new_leader_tells_the_aggregator_once_to_connect_anew() {
+    let rig = rig();
+    rig.manager.settle().await.unwrap();
+    rig.writes();
+    let second = Manager { identity: "second".to_owned(), ..rig.manager };
+    let rig = Rig { manager: second, ..rig };
+    rig.manager.settle().await.unwrap();
+    assert_eq!(rig.writes(), [write("PATCH", "apiservice")]);
+    assert_eq!(rig.told_cas(), 1);
+    rig.manager.settle().await.unwrap();
+    assert_eq!(rig.writes(), []);
+}
+
+#[test]
+fn a_name_cannot_break_the_bundle() {
+    assert_eq!(marked("X", "windlass-7d.a"), "# served by windlass-7d.a\nX");
+    assert_eq!(marked("X", "a\nb"), "# served by a_b\nX");
+    let block = marked("X", "-----BEGIN CERTIFICATE-----");
+    assert!(block.starts_with("# served by BEGIN_CERTIFICATE"), "{block}");
 }
 
 #[tokio::test]

@@ -130,18 +130,26 @@ impl Engine {
     }
 }
 
-/// Carries out a plan in order, up to the first failure, and tells of each scaling.
+/// Carries out a plan in order, up to the first failure, and tells of each scaling and of what the status says anew.
 async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, places: Arc<Semaphore>) -> Done {
     // The semaphore is never closed; were it, the plan would simply run.
     let place = places.acquire().await;
     let mut done = Done { key, uid, applied: Vec::with_capacity(effects.len()), error: None, hpa_error: None };
     let mut notes = Vec::new();
+    let mut said = false;
     for effect in &effects {
-        if done.hpa_error.is_some() && matches!(effect, Effect::Status(_) | Effect::Event(_)) {
+        let held_up = match effect {
+            // It tells of the status, and would not be told again once that is written, whatever became of the rest.
+            Effect::Event(_) => !said,
+            Effect::Status(_) => done.error.is_some() || done.hpa_error.is_some(),
+            _ => done.error.is_some(),
+        };
+        if held_up {
             continue;
         }
         match apply(effect, &done.key, &done.uid, &ctx).await {
             Ok(applied) => {
+                said |= matches!(applied, Applied::Status { .. });
                 if let Applied::Scaled { scale, .. } = &applied {
                     notes.push(scale.done_note(&done.key, scale.seen.replicas));
                 }
@@ -157,7 +165,6 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
                     notes.push(scale.failed_note(&done.key, &error.to_string()));
                 }
                 done.error = Some(error);
-                break;
             }
         }
     }

@@ -85,7 +85,7 @@ async fn main_job(args: Args) -> anyhow::Result<()> {
     let story = Story(Instant::now());
     story.say(format!("logs and state are in {}", scratch::root().display()));
     // Held back a little, so that a worker that goes to rest is seen to do so by Windlass, in one step.
-    let options = RigOptions { hpa_stabilisation: Duration::from_secs(60), ..RigOptions::default() };
+    let options = RigOptions { hpa_stabilisation: Duration::from_secs(20), ..RigOptions::default() };
     let (rig, rabbit) = tokio::try_join!(
         story.step("starting the control plane (Kubernetes, HPA sync 2 s)", Rig::start(options)),
         story.step("starting RabbitMQ", Rabbit::start(RabbitOptions::default())),
@@ -270,7 +270,10 @@ async fn tell_events(story: Story, client: Client) {
         if event.reporting_component.as_deref() == Some("windlass") {
             story.why(&format!("Windlass, event {reason}"), message);
         } else if reason == "SuccessfulRescale" {
-            story.why(&format!("HPA, event {reason}"), message);
+            // The selector in Go's notation says nothing that the metric's name does not.
+            let selector = message.split_once("(&LabelSelector{").and_then(|(_, rest)| rest.split_once("})"));
+            let shorter = selector.map(|(inside, _)| message.replacen(&format!("(&LabelSelector{{{inside}}})"), "", 1));
+            story.why(&format!("HPA, event {reason}"), shorter.as_deref().unwrap_or(message));
         }
     }
 }
@@ -308,5 +311,6 @@ Everything stays up until Ctrl-C. In another terminal:
         http = rabbit.http_url(),
         log = windlass.process().log_path().display(),
     );
+    story.say("changes are told here as they come");
     still_running(rig, rabbit, windlass).await
 }
