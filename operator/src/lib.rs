@@ -22,6 +22,7 @@ mod lead;
 pub mod leadership;
 pub mod lease;
 mod options;
+mod owners;
 mod plan;
 mod queue;
 mod readings;

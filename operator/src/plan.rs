@@ -1,5 +1,7 @@
 //! From a decision to what must be done: side effects as data. Pure; `apply` carries them out.
 
+use std::sync::Arc;
+
 use kube::api::ApiResource;
 use serde_json::Value;
 use windlass_crd::{ScaledObjectStatus, Target, Validated, condition_type as types};
@@ -79,8 +81,8 @@ pub struct Snapshot<'a> {
     pub resource: &'a ApiResource,
     /// Its HPA.
     pub hpa: Option<&'a SeenHpa>,
-    /// An HPA of ours under the name it had before.
-    pub old_hpa: Option<&'a SeenHpa>,
+    /// HPAs of this object under other names: those it had before.
+    pub old_hpas: &'a [Arc<SeenHpa>],
     /// Whether the HPA has to be compared: something changed since it was last found right.
     pub check_hpa: bool,
     /// Its status as it is.
@@ -108,9 +110,9 @@ pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
     let scaled = scale.map(|scale| Effect::Scale(Box::new(scale)));
     let mut effects = Vec::new();
     if first_ever {
-        effects.extend(written.into_iter().chain(scaled).chain(hpa_effects(&at)));
+        effects.extend(written.into_iter().chain(scaled).chain(hpa_effects(at)));
     } else {
-        effects.extend(scaled.into_iter().chain(hpa_effects(&at)).chain(written));
+        effects.extend(scaled.into_iter().chain(hpa_effects(at)).chain(written));
     }
     if let Some(wanted) = status {
         effects.extend(ready_note(at.status, wanted).map(Effect::Event));
@@ -118,15 +120,14 @@ pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
     effects
 }
 
-fn hpa_effects(at: &Snapshot<'_>) -> impl Iterator<Item = Effect> {
+fn hpa_effects(at: Snapshot<'_>) -> impl Iterator<Item = Effect> {
     let body = at.check_hpa.then(|| hpa::desired(at.key, at.object, at.valid));
     let differs = body.filter(|body| !at.hpa.is_some_and(|seen| hpa::is_current(body, seen)));
     let applied =
         differs.map(|body| Effect::ApplyHpa { name: at.valid.hpa_name.clone(), body, known: at.hpa.is_some() });
-    let deleted = at
-        .old_hpa
-        .filter(|_| at.check_hpa)
-        .map(|old| Effect::DeleteHpa { name: old.meta.name.clone().unwrap_or_default(), uid: old.uid.clone() });
+    let old = at.old_hpas.iter().filter(move |_| at.check_hpa);
+    let deleted =
+        old.map(|old| Effect::DeleteHpa { name: old.meta.name.clone().unwrap_or_default(), uid: old.uid.clone() });
     applied.into_iter().chain(deleted)
 }
 

@@ -18,6 +18,7 @@ struct Stage {
     valid: Validated,
     target: SeenTarget,
     resource: ApiResource,
+    old_hpas: Vec<Arc<SeenHpa>>,
     now: Timestamp,
 }
 
@@ -52,6 +53,7 @@ impl Stage {
                 &GroupVersionKind::gvk("apps", "v1", "Deployment"),
                 "deployments",
             ),
+            old_hpas: Vec::new(),
             now: at(10),
         }
     }
@@ -95,7 +97,7 @@ impl Stage {
             target: &self.target,
             resource: &self.resource,
             hpa,
-            old_hpa: None,
+            old_hpas: &self.old_hpas,
             check_hpa: true,
             status: &self.object.status,
             wanted: Some(&wanted),
@@ -193,4 +195,19 @@ fn an_object_that_is_refused_says_so_once() {
     assert!(
         refuse(&wanted, &status::refused(&stage.object, &wanted, "spec.triggers: wrong; mend it", at(99))).is_empty()
     );
+}
+
+#[test]
+fn every_hpa_under_another_name_is_deleted_after_the_right_one_is_there() {
+    let mut stage = Stage::new(4);
+    for name in ["first", "second"] {
+        let mut old = stage.hpa();
+        old.meta.name = Some(name.to_owned());
+        old.uid = format!("uid-{name}");
+        stage.old_hpas.push(Arc::new(old));
+    }
+    let (effects, _) = stage.plan(Some(40.0), None);
+    assert_eq!(names(&effects), ["hpa", "delete hpa", "delete hpa", "status", "event"]);
+    let deleted = |effect: &Effect| matches!(effect, Effect::DeleteHpa { name, uid } if *uid == format!("uid-{name}"));
+    assert!(effects[1..3].iter().all(deleted), "{effects:?}");
 }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use windlass_crd::{NAME_LABEL, ScaledObjectSpec, ScaledObjectStatus, Target};
 
 use crate::cache::{Cache, Scope, keep, version};
 use crate::key::ObjectKey;
+use crate::owners::Owners;
 use crate::queue::Queue;
 
 /// A scaled object as it was last seen.
@@ -88,6 +89,7 @@ pub struct World {
     pub objects: Arc<Cache<SeenObject>>,
     /// The HPAs that carry our label.
     pub hpas: Arc<Cache<SeenHpa>>,
+    owners: Mutex<Owners>,
     targets: Mutex<BTreeMap<Kind, Arc<TargetKind>>>,
     queue: Arc<Queue>,
     tasks: TaskTracker,
@@ -133,6 +135,7 @@ impl World {
             client: ClientBox(client),
             objects: Arc::new(Cache::new(&scopes)),
             hpas: Arc::new(Cache::new(&scopes)),
+            owners: Mutex::default(),
             scopes,
             targets: Mutex::default(),
             queue,
@@ -154,6 +157,17 @@ impl World {
     pub async fn listed(&self) {
         self.objects.listed().await;
         self.hpas.listed().await;
+    }
+
+    /// The HPAs that were made for this very object, under whatever names.
+    pub fn hpas_of(&self, key: &ObjectKey, uid: &str) -> Vec<Arc<SeenHpa>> {
+        let owners = self.owners();
+        let seen = owners.of(key).filter_map(|hpa| self.hpas.get(hpa));
+        seen.filter(|hpa| hpa.meta.owner_references.iter().flatten().any(|owner| owner.uid == uid)).collect()
+    }
+
+    fn owners(&self) -> MutexGuard<'_, Owners> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of the target of `key`. The first question about a kind starts its watch.
@@ -295,17 +309,14 @@ impl World {
                 Some(namespace) => Api::namespaced(self.client.0.clone(), namespace),
                 None => Api::all(self.client.0.clone()),
             };
-            let (cache, queue) = (self.hpas.clone(), self.queue.clone());
+            let cache = self.hpas.clone();
             let config = watch_config().labels(NAME_LABEL);
-            let owners = self.hpas.clone();
+            let world = self.clone();
             self.spawn(async move {
                 let changed = |at: &ObjectKey| {
-                    // A deleted HPA has left the cache: its owner is found by the relist of its own events.
-                    if let Some(owner) = owners.get(at).and_then(|hpa| hpa.owner()) {
-                        queue.mark(&ObjectKey::new(&at.namespace, &owner));
-                    } else if let Some(name) = at.name.strip_prefix("windlass-hpa-") {
-                        queue.mark(&ObjectKey::new(&at.namespace, name));
-                    }
+                    let owner = world.hpas.get(at).and_then(|hpa| hpa.owner());
+                    let owner = owner.map(|owner| ObjectKey::new(&at.namespace, &owner));
+                    world.owners().set(at, owner).iter().for_each(|owner| world.queue.mark(owner));
                 };
                 keep("horizontalpodautoscalers", (scope, api), config, cache, SeenHpa::from, changed).await;
             });

@@ -21,10 +21,16 @@ const LEASE: Duration = Duration::from_secs(15);
 const MARGIN: Duration = Duration::from_secs(2);
 /// From the taking of the Lease until the metrics API answers again, and the longest that a question may hang.
 const AT_ONCE: Duration = Duration::from_secs(2);
+/// The API server's own check of an aggregated API waits as long for a frozen leader (`Timeout: 5 * time.Second` in
+/// kube-aggregator's `remote_available_controller.go`). One that is under way when the Lease is taken must end before
+/// it looks again; until then every question is answered "service unavailable" at once.
+const AGGREGATOR_CHECK: Duration = Duration::from_secs(5);
 /// From kill -9 until the same identity serves every object again.
 const RESTART: Duration = Duration::from_secs(2);
 /// From SIGTERM until the other leads.
 const HANDOVER: Duration = Duration::from_secs(3);
+/// Few enough that what hangs does not fill the HTTP/2 connection (256 streams), which would be given up then.
+const ASK_EVERY: Duration = Duration::from_millis(250);
 /// How long the leader is frozen.
 const FREEZE: Duration = Duration::from_secs(60);
 /// Several syncs of the HPA (2 s here).
@@ -115,12 +121,12 @@ impl Stage {
         try_join_all(OBJECTS.map(|(name, replicas)| taken_over(&ns, name, replicas))).await?;
 
         let asked = ns.clone();
-        let metric = Prober::start("the external metric", Duration::from_millis(100), move || {
+        let metric = Prober::start("the external metric", ASK_EVERY, move || {
             let ns = asked.clone();
             async move { value(&ns, "three").await }
         });
         let client = rig.client();
-        let discovery = Prober::start("discovery", Duration::from_millis(200), move || {
+        let discovery = Prober::start("discovery", ASK_EVERY, move || {
             let client = client.clone();
             async move { Ok(client.list_api_group_resources("external.metrics.k8s.io/v1beta1").await?.group_version) }
         });
@@ -133,7 +139,7 @@ impl Stage {
         self.leader.operator.kill9()?;
         let killed = now();
         let taken = self.taken_over_after(killed).await?;
-        self.judge(start, killed, &taken, "killed -9").await?;
+        self.judge(start, killed, &taken, "killed -9", AT_ONCE).await?;
         // A dead leader's port refuses: whoever asks meanwhile is told so at once.
         self.metric.ensure_no_hang(start, now(), AT_ONCE)?;
         self.discovery.ensure_no_hang(start, now(), AT_ONCE)?;
@@ -153,7 +159,7 @@ impl Stage {
         self.rabbit.publish(TEMPTED, 30).await?;
         let taken = self.taken_over_after(frozen).await?;
         self.log.wait_for(TEMPTED, 3, SOON).await.context("the new leader did not act on new work")?;
-        self.judge(start, frozen, &taken, "frozen").await?;
+        self.judge(start, frozen, &taken, "frozen", AGGREGATOR_CHECK + AT_ONCE).await?;
 
         let left = thaw_at.saturating_duration_since(tokio::time::Instant::now());
         self.unmoved(left).await?;
@@ -231,7 +237,7 @@ impl Stage {
         let took = between(stopped, taken.acquired);
         report(&format!("SIGTERM: the other leads after {took:?} (bar {HANDOVER:?})"));
         ensure!(took <= HANDOVER, "the other leads after {took:?}, not {HANDOVER:?}");
-        self.judge(start, stopped, &taken, "stopped").await?;
+        self.judge(start, stopped, &taken, "stopped", AT_ONCE).await?;
         self.metric.ensure_no_hang(start, now(), AT_ONCE)
     }
 
@@ -267,8 +273,16 @@ impl Stage {
         Ok(TakeOver { renewed, acquired, first })
     }
 
-    /// What holds for every take-over. `gone` is when the leader went.
-    async fn judge(&self, start: Timestamp, gone: Timestamp, taken: &TakeOver, what: &str) -> anyhow::Result<()> {
+    /// What holds for every take-over. `gone` is when the leader went; `bar`: when, after the Lease was taken, every
+    /// question is answered well.
+    async fn judge(
+        &self,
+        start: Timestamp,
+        gone: Timestamp,
+        taken: &TakeOver,
+        what: &str,
+        bar: Duration,
+    ) -> anyhow::Result<()> {
         let took = between(taken.renewed, taken.acquired);
         let served = between(taken.acquired, taken.first.answered);
         let longest = |p: &Prober| p.between(start, now()).into_iter().map(|s| s.took).max().unwrap_or_default();
@@ -288,8 +302,8 @@ impl Stage {
             last_bad(&self.discovery),
         ));
         ensure!(took <= LEASE + MARGIN, "the stand-by led {took:?} after the last renewal");
-        ensure!(served <= AT_ONCE, "the metric was served {served:?} after the Lease was taken");
-        self.unmoved(CALM).await?;
+        ensure!(served <= bar, "the metric was served {served:?} after the Lease was taken");
+        self.unmoved(bar.max(CALM)).await?;
         self.nobody_scaled(start).await?;
         for prober in [&self.metric, &self.discovery] {
             // Who asked before the loss and was not answered by then asked in the gap.

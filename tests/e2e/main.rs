@@ -7,6 +7,8 @@ mod crashes;
 mod leader;
 mod mistakes;
 mod outages;
+mod owned_hpa;
 mod rest;
 mod rig;
+mod rights;
 mod scaling;

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 use windlass_tests::objects::rabbit_spec;
-use windlass_tests::{Broker, Namespace, Shared, eventually, never, now, ports, run, shared};
+use windlass_tests::{Broker, Namespace, OPERATOR_USER, Shared, eventually, never, now, ports, run, shared};
 
 const SOON: Duration = Duration::from_secs(60);
 /// A password that must never be seen.
@@ -261,6 +261,8 @@ fn a_mistake_names_its_field_and_fix_once_moves_nothing_leaks_nothing_and_can_be
         ensure!(leak.is_none(), "a password is out: {leak:?}");
 
         mended(&scene, &log).await?;
+        let refused = shared.rig.audit().refused(OPERATOR_USER).await?;
+        ensure!(refused.is_empty(), "the operator asked for what it may not do: {refused:?}");
         let leak = scene.all_that_is_said().await?.lines().find(|line| line.contains(CANARY)).map(str::to_owned);
         ensure!(leak.is_none(), "a password is out: {leak:?}");
         Ok(())
@@ -298,13 +300,16 @@ async fn mended(scene: &Scene, log: &windlass_tests::ReplicaLog) -> anyhow::Resu
     Ok(())
 }
 
+/// A name, a spec that is spoilt, and what the API server says.
+type Refused = (&'static str, fn(&mut Value), &'static str);
+
 #[test]
 fn the_api_server_refuses_what_can_never_be_right() {
     run(async {
         let shared = shared().await?;
         let ns = shared.rig.namespace("refused").await?;
         let good = rabbit_spec("web", &shared.rabbit.amqp_url(), "q", 10, 4);
-        let cases: &[(&str, fn(&mut Value), &str)] = &[
+        let cases: &[Refused] = &[
             ("bounds", |spec| spec["minReplicaCount"] = 5.into(), "minReplicaCount must be less than or equal to"),
             (
                 "bounds-by-default",

@@ -183,3 +183,59 @@ async fn refuse_foreign(
     let owned = found.metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid);
     if owned { Ok(()) } else { Err(ApplyError::ForeignHpa(name.to_owned())) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+    use tokio::time::Instant;
+    use windlass_crd::NAME_LABEL;
+
+    use super::{Applied, ApplyError, Ctx, Events, apply};
+    use crate::apply::writer::Writer;
+    use crate::certificates::fake::FakeApi;
+    use crate::clock::SystemClock;
+    use crate::key::ObjectKey;
+    use crate::leadership::leadership;
+    use crate::plan::Effect;
+
+    const PATH: &str = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/windlass-hpa-web";
+
+    fn hpa(labels: &Value, owner: &str) -> Value {
+        json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "windlass-hpa-web", "namespace": "shop", "uid": "h", "labels": labels, "ownerReferences":
+                [{"apiVersion": "windlass.dev/v1alpha1", "kind": "ScaledObject", "name": "web", "uid": owner}]},
+            "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+        })
+    }
+
+    #[tokio::test]
+    async fn an_hpa_is_ours_by_its_owner_and_not_by_a_label_that_anybody_can_write() {
+        let ours = json!({NAME_LABEL: "web"});
+        for (labels, owner, is_ours) in [
+            (&ours, "mine", true),
+            (&json!({}), "mine", true),
+            (&ours, "another", false),
+            (&json!({}), "another", false),
+        ] {
+            let (api, client) = FakeApi::new();
+            let (grant, leadership) = leadership();
+            grant.extend(Instant::now() + Duration::from_secs(60));
+            let events = Events::new(Arc::new(SystemClock), "test", 0);
+            let ctx = Ctx { writer: Writer::fenced(client, leadership, Duration::from_secs(5)), events };
+            api.lock().unwrap().put(PATH, hpa(labels, owner));
+            let name = "windlass-hpa-web".to_owned();
+            let effect = Effect::ApplyHpa { name, body: hpa(&ours, "mine"), known: false };
+            let applied = apply(&effect, &ObjectKey::new("shop", "web"), "mine", &ctx).await;
+            let writes = api.lock().unwrap().writes.len();
+            match applied {
+                Ok(Applied::Hpa(_)) => assert!(is_ours && writes == 1, "{labels} {owner}: written"),
+                Err(ApplyError::ForeignHpa(_)) => assert!(!is_ours && writes == 0, "{labels} {owner}: refused"),
+                other => panic!("{labels} {owner}: {other:?}"),
+            }
+        }
+    }
+}

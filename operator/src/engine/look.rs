@@ -159,13 +159,13 @@ impl Engine {
             memory.status_right_at = (!changed).then_some(basis);
         }
 
-        let hpa = memory.newest_hpa(self.world.hpas.get(&ObjectKey::new(&key.namespace, &valid.hpa_name)));
+        // One of another object under the same name is not this one's: it must not be compared, let alone overwritten.
+        let found = self.world.hpas.get(&ObjectKey::new(&key.namespace, &valid.hpa_name));
+        let hpa = memory.newest_hpa(found.filter(|hpa| hpa.owner().as_deref() == Some(&*key.name)));
         let right_at = hpa.as_ref().map(|hpa| (hpa.version, object.generation));
         let in_trouble = memory.hpa_trouble.as_ref().is_some_and(|(_, until)| *until > Instant::now());
-        let old_hpa = current.hpa_name.as_deref().filter(|name| *name != valid.hpa_name).and_then(|name| {
-            let old = self.world.hpas.get(&ObjectKey::new(&key.namespace, name));
-            old.filter(|hpa| hpa.owner().as_deref() == Some(&*key.name))
-        });
+        let mut old_hpas = self.world.hpas_of(key, &object.uid);
+        old_hpas.retain(|hpa| hpa.meta.name.as_ref() != Some(&valid.hpa_name));
         let effects = plan(
             decision,
             Snapshot {
@@ -175,8 +175,9 @@ impl Engine {
                 target,
                 resource,
                 hpa: hpa.as_deref(),
-                old_hpa: old_hpa.as_deref(),
-                check_hpa: !in_trouble && (right_at.is_none() || memory.hpa_right_at != right_at || old_hpa.is_some()),
+                old_hpas: &old_hpas,
+                check_hpa: !in_trouble
+                    && (right_at.is_none() || memory.hpa_right_at != right_at || !old_hpas.is_empty()),
                 status: &current,
                 wanted: wanted.as_ref().filter(|_| changed && !paced),
             },

@@ -24,14 +24,19 @@ use crate::apply::{Applied, ApplyError, Ctx, apply, tell};
 use crate::engine::memory::Memory;
 use crate::external_metrics::ServedTable;
 use crate::key::ObjectKey;
-use crate::plan::Effect;
+use crate::plan::{Effect, Note};
 use crate::queue::Queue;
 use crate::readings::Readings;
 use crate::telemetry::Telemetry;
 use crate::world::World;
 
-/// How many plans may be carried out at once.
+/// How many plans may be carried out at once, up to what they scale. ...
 const PARALLEL: usize = 64;
+/// ... and what comes after that: many objects that wake at once are all scaled before the API server is busy with what is
+/// said about it.
+const PARALLEL_LATER: usize = 16;
+/// How many plans may wait to be told of in events; what comes beyond is in the log only.
+const UNTOLD: usize = 10_000;
 /// How long to wait after a failed write, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
@@ -66,6 +71,15 @@ struct Done {
     error: Option<ApplyError>,
     /// Trouble with the HPA holds up the status, which would say that all is well, and nothing else.
     hpa_error: Option<ApplyError>,
+    /// What is to be told of it. That holds up nothing, not even the object's next plan.
+    notes: Vec<Note>,
+}
+
+/// The places of plans that are being carried out.
+#[derive(Debug)]
+struct Places {
+    urgent: Semaphore,
+    later: Semaphore,
 }
 
 impl Engine {
@@ -73,15 +87,24 @@ impl Engine {
     pub async fn run(self) {
         let mut objects: BTreeMap<ObjectKey, Memory> = BTreeMap::new();
         let mut plans: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
-        let places = Arc::new(Semaphore::new(PARALLEL));
+        let mut tellings: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+        let places = Arc::new(Places { urgent: Semaphore::new(PARALLEL), later: Semaphore::new(PARALLEL_LATER) });
         self.world.objects.keys().iter().for_each(|key| self.queue.mark(key));
         loop {
             let marked: BTreeSet<ObjectKey> = tokio::select! {
                 biased;
-                Some(done) = plans.next() => {
+                Some(mut done) = plans.next() => {
+                    let notes = std::mem::take(&mut done.notes);
+                    if tellings.len() >= UNTOLD {
+                        tracing::warn!(object = %done.key, untold = notes.len(), "too many events wait to be written");
+                    } else if !notes.is_empty() {
+                        let (key, uid, ctx) = (done.key.clone(), done.uid.clone(), self.ctx.clone());
+                        tellings.push(Box::pin(tell_all(notes, key, uid, ctx, places.clone())));
+                    }
                     self.settle(done, &mut objects);
                     continue;
                 }
+                Some(()) = tellings.next() => continue,
                 marked = self.queue.take() => marked,
             };
             for key in marked {
@@ -130,14 +153,16 @@ impl Engine {
     }
 }
 
-/// Carries out a plan in order, up to the first failure, and tells of each scaling and of what the status says anew.
-async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, places: Arc<Semaphore>) -> Done {
-    // The semaphore is never closed; were it, the plan would simply run.
-    let place = places.acquire().await;
-    let mut done = Done { key, uid, applied: Vec::with_capacity(effects.len()), error: None, hpa_error: None };
-    let mut notes = Vec::new();
-    let mut said = false;
-    for effect in &effects {
+/// Carries out a plan in order, up to the first failure; notes each scaling and what the status says anew, to be told.
+async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, places: Arc<Places>) -> Done {
+    let urgent = effects.iter().rposition(|effect| matches!(effect, Effect::Scale(_))).map_or(0, |last| last + 1);
+    // The semaphores are never closed; were they, the plan would simply run.
+    let mut is_urgent = urgent > 0;
+    let mut place = if is_urgent { places.urgent.acquire().await } else { places.later.acquire().await };
+    let applied = Vec::with_capacity(effects.len());
+    let mut done = Done { key, uid, applied, error: None, hpa_error: None, notes: Vec::new() };
+    let (mut said, mut scaled) = (false, Vec::new());
+    for (index, effect) in effects.into_iter().enumerate() {
         let held_up = match effect {
             // It tells of the status, and would not be told again once that is written, whatever became of the rest.
             Effect::Event(_) => !said,
@@ -147,11 +172,22 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
         if held_up {
             continue;
         }
-        match apply(effect, &done.key, &done.uid, &ctx).await {
+        let effect = match effect {
+            Effect::Event(note) => {
+                done.notes.push(note);
+                continue;
+            }
+            other => other,
+        };
+        if index >= urgent && std::mem::take(&mut is_urgent) {
+            drop(place);
+            place = places.later.acquire().await;
+        }
+        match apply(&effect, &done.key, &done.uid, &ctx).await {
             Ok(applied) => {
                 said |= matches!(applied, Applied::Status { .. });
                 if let Applied::Scaled { scale, .. } = &applied {
-                    notes.push(scale.done_note(&done.key, scale.seen.replicas));
+                    scaled.push(scale.done_note(&done.key, scale.seen.replicas));
                 }
                 done.applied.push(applied);
             }
@@ -159,18 +195,27 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
                 done.hpa_error = Some(error);
             }
             Err(error) => {
-                if let Effect::Scale(scale) = effect
+                if let Effect::Scale(scale) = &effect
                     && !error.is_conflict()
                 {
-                    notes.push(scale.failed_note(&done.key, &error.to_string()));
+                    scaled.push(scale.failed_note(&done.key, &error.to_string()));
                 }
                 done.error = Some(error);
             }
         }
     }
-    for note in notes {
-        tell(&note, &done.key, &done.uid, &ctx).await;
-    }
     drop(place);
+    done.notes.append(&mut scaled);
     done
 }
+
+/// Writes events, one after the other.
+async fn tell_all(notes: Vec<Note>, key: ObjectKey, uid: String, ctx: Ctx, places: Arc<Places>) {
+    let _place = places.later.acquire().await;
+    for note in &notes {
+        tell(note, &key, &uid, &ctx).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;
