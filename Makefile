@@ -62,7 +62,8 @@ test-sources: ## the sources against real brokers, without a cluster
 	$(CARGO) test $(ALL) --test rabbitmq_broker -- $(ARGS)
 
 test-e2e: cluster-build build ## end-to-end tests on a real control plane with a real RabbitMQ
-	$(RIG_ENV) $(BIN_ENV) $(CARGO) test $(ALL) --test e2e -- $(ARGS)
+	# They wait for most of their time, so more than the cores run at once.
+	$(RIG_ENV) $(BIN_ENV) RUST_TEST_THREADS=$${RUST_TEST_THREADS:-7} $(CARGO) test $(ALL) --test e2e -- $(ARGS)
 
 test-cluster-unit: ## Go tests of the test control plane's own code, without one
 	cd $(CLUSTER) && $(GO) test ./internal/...

@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerStatus};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use windlass_tests::objects::rabbit_spec;
 use windlass_tests::{
     Broker, HPA_USER, Manifests, Namespace, OPERATOR_USER, Operator, OperatorOptions, Rabbit, RabbitOptions,
@@ -50,6 +51,7 @@ struct Stage {
     ns: Namespace,
     log: ReplicaLog,
     operator: Operator,
+    publishing: Mutex<()>,
     rabbit: Rabbit,
     rig: Rig,
 }
@@ -64,7 +66,7 @@ impl Stage {
         operator.wait_leading(&rig, SOON).await?;
         let ns = rig.namespace("defaults").await?;
         let log = ns.replica_log().await?;
-        Ok(Self { ns, log, operator, rabbit, rig })
+        Ok(Self { ns, log, operator, publishing: Mutex::default(), rabbit, rig })
     }
 
     async fn a_drained_queue_keeps_its_replicas(&self) -> anyhow::Result<()> {
@@ -84,7 +86,7 @@ impl Stage {
         // The metric is that of another object, which reads 20.
         let source = "source";
         self.object(source, |spec| spec["maxReplicaCount"] = 2.into()).await?;
-        self.rabbit.publish(source, 20).await?;
+        self.publish(source, 20).await?;
         self.log.wait_spec(source, 2, FIRST_WRITE).await?;
         self.ns.deployment(NAME, 0, &[]).await?;
         let hpa: HorizontalPodAutoscaler = serde_json::from_value(json!({
@@ -113,7 +115,7 @@ impl Stage {
             spec["triggers"][0]["metricType"] = "Value".into();
         })
         .await?;
-        self.rabbit.publish(NAME, 50).await?;
+        self.publish(NAME, 50).await?;
         let first = self.log.wait(NAME, FIRST_WRITE, "more than 0 replicas", |row| row.spec > 0).await?;
         ensure!(first.spec == 1, "a Value target started at {}:\n{}", first.spec, self.log.timeline(NAME));
         // ceil(5 x ready), four more at a time.
@@ -134,7 +136,7 @@ impl Stage {
         let policy = json!({"type": if kind == "pods" { "Pods" } else { "Percent" }, "value": value,
             "periodSeconds": 60});
         self.object(kind, |spec| scale_up(spec, json!({"policies": [policy]}))).await?;
-        self.rabbit.publish(kind, 100).await?;
+        self.publish(kind, 100).await?;
         let written = self.log.wait(kind, FIRST_WRITE, "more than 0 replicas", |row| row.spec > 0).await?;
         let timeline = || self.log.timeline(kind);
         ensure!(written.spec == first, "the first write was {}, not {first}:\n{}", written.spec, timeline());
@@ -152,7 +154,7 @@ impl Stage {
     async fn a_window_for_scaling_up_leaves_all_but_one_to_the_hpa(&self) -> anyhow::Result<()> {
         const NAME: &str = "window";
         self.object(NAME, |spec| scale_up(spec, json!({"stabilizationWindowSeconds": 30}))).await?;
-        self.rabbit.publish(NAME, 100).await?;
+        self.publish(NAME, 100).await?;
         let first = self.log.wait(NAME, FIRST_WRITE, "more than 0 replicas", |row| row.spec > 0).await?;
         ensure!(first.spec == 1, "the first write was {}:\n{}", first.spec, self.log.timeline(NAME));
         self.log.wait(NAME, SOON + SOON, "more by the HPA", |row| row.spec > 1).await?;
@@ -162,7 +164,7 @@ impl Stage {
     async fn scaling_up_disabled_means_one(&self) -> anyhow::Result<()> {
         const NAME: &str = "disabled";
         self.object(NAME, |spec| scale_up(spec, json!({"selectPolicy": "Disabled"}))).await?;
-        self.rabbit.publish(NAME, 100).await?;
+        self.publish(NAME, 100).await?;
         self.log.wait_spec(NAME, 1, FIRST_WRITE).await?;
         let start = now();
         self.log.never(NAME, WATCH, "more than 1", |row| row.spec != 1).await?;
@@ -220,10 +222,19 @@ impl Stage {
         self.log.wait_spec(name, 0, SOON).await.map(drop)
     }
 
+    /// Messages come while the operator looks away, so that it sees all of them or none.
+    async fn publish(&self, queue: &str, count: u64) -> anyhow::Result<()> {
+        let _one_after_the_other = self.publishing.lock().await;
+        self.operator.sigstop()?;
+        let published = self.rabbit.publish(queue, count).await;
+        self.operator.sigcont()?;
+        published
+    }
+
     /// 100 messages, 0 -> 10 in one write, and then 20 messages. Returns when the write was seen.
     async fn rises_and_is_drained(&self, name: &str) -> anyhow::Result<Timestamp> {
         let start = now();
-        self.rabbit.publish(name, 100).await?;
+        self.publish(name, 100).await?;
         let row = self.log.wait(name, FIRST_WRITE, "more than 0 replicas", |row| row.spec > 0).await?;
         ensure!(row.spec == 10, "the first write was {}:\n{}", row.spec, self.log.timeline(name));
         self.rabbit.drain(name, 20).await?;

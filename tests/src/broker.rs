@@ -14,7 +14,7 @@ pub trait Broker: Debug + Send + Sync {
     /// Makes a queue; one that is there stays.
     fn declare<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, anyhow::Result<()>>;
 
-    /// Puts `count` messages in and waits until the broker has confirmed each.
+    /// Puts `count` messages in, as near to at once as the broker can, and waits until it has confirmed them.
     fn publish<'a>(&'a self, queue: &'a str, count: u64) -> BoxFuture<'a, anyhow::Result<()>>;
 
     /// Takes up to `count` messages out; returns how many there were.

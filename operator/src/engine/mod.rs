@@ -183,7 +183,8 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
             drop(place);
             place = places.later.acquire().await;
         }
-        match apply(&effect, &done.key, &done.uid, &ctx).await {
+        // In a box of its own, so that the thousands that wait for a place are small.
+        match Box::pin(apply(&effect, &done.key, &done.uid, &ctx)).await {
             Ok(applied) => {
                 said |= matches!(applied, Applied::Status { .. });
                 if let Applied::Scaled { scale, .. } = &applied {
@@ -213,7 +214,7 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
 async fn tell_all(notes: Vec<Note>, key: ObjectKey, uid: String, ctx: Ctx, places: Arc<Places>) {
     let _place = places.later.acquire().await;
     for note in &notes {
-        tell(note, &key, &uid, &ctx).await;
+        Box::pin(tell(note, &key, &uid, &ctx)).await;
     }
 }
 

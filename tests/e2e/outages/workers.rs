@@ -63,7 +63,10 @@ impl Workers {
             this.log.wait_spec(name, FULL, SOON).await?;
             this.ns.wait_condition(name, "Ready", "True", SOON).await?;
             this.ns.wait_condition(name, "Active", "True", SOON).await?;
-            eventually(SOON, "the HPA is served", async || this.served(name).await).await
+            eventually(SOON, "the HPA is served", async || this.served(name).await).await?;
+            // Events are told after all else: what is logged later is about something new.
+            this.ns.wait_event(name, "KEDAScaleTargetActivated", SOON).await?;
+            this.ns.wait_hpa(name, SOON).await
         }))
         .await?;
         Ok(this)
