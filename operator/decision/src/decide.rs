@@ -129,7 +129,8 @@ pub fn decide(observation: &Observation, config: &Config, state: &State, now: Ti
 
     let held = hold::carry(state, verdict, observation, config, now);
     let served = hold::serve(held.as_ref(), observation, config, now);
-    let next = State { cooldown: clock, hold: held };
+    let unserved_since = hold::unserved_since(state, observation, now);
+    let next = State { cooldown: clock, hold: held, unserved_since };
     let wake_after = wake_after(&served, verdict, &next, observation, config, now);
     Decision { desired, verdict, trail, served, next, wake_after }
 }

@@ -12,6 +12,9 @@ pub struct State {
     pub cooldown: Cooldown,
     /// The demand an activation was made from, kept until the HPA has taken over.
     pub hold: Option<Hold>,
+    /// Since when not every trigger could be served, if so: the HPA has recorded nothing meanwhile.
+    #[serde(default)]
+    pub unserved_since: Option<Timestamp>,
 }
 
 /// A clock that runs on good, quiet readings only: an outage pauses it, an active reading resets it.

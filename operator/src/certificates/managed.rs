@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
@@ -143,8 +144,8 @@ impl Manager {
 
     /// Puts everything in order once. Returns how long to wait before looking again.
     ///
-    /// The `caBundle` names this replica in a comment, so that it changes when another takes over. The API server keeps
-    /// connections by CA (`tlsConfigKey` in client-go's `transport/cache.go`): for a changed one it makes new ones,
+    /// The `caBundle` names this replica in a comment and since when it leads, so that it changes when another takes
+    /// over, and never back to what it was. The API server keeps connections by CA (`tlsConfigKey` in client-go's `transport/cache.go`): for a changed one it makes new ones,
     /// which go to the new leader. Those to an old leader that is frozen or cut off stay open, and without this every
     /// question would hang in them until HTTP/2 health checks give them up, 45 s after the last answer.
     ///
@@ -215,7 +216,7 @@ impl Manager {
     async fn publish_ca(&self, bundle: &Bundle) -> Result<(), ManageError> {
         const WHAT: &str = "APIService v1beta1.external.metrics.k8s.io";
         let api: Api<APIService> = Api::all(self.writer.client().clone());
-        let wanted = ByteString(marked(&bundle.ca_bundle(), &self.identity).into_bytes());
+        let cas = bundle.ca_bundle();
         for _ in 0..MAX_STEPS {
             let found = read(&api, API_SERVICE).await.map_err(|error| reading(WHAT, &error))?;
             let found = found.ok_or(ManageError::NoApiService)?;
@@ -226,9 +227,10 @@ impl Manager {
                 return Err(ManageError::ForeignApiService(format!("{}/{}", name(owner.namespace), name(owner.name))));
             }
             let is_insecure = spec.insecure_skip_tls_verify == Some(true);
-            if spec.ca_bundle.as_ref() == Some(&wanted) && !is_insecure {
+            if spec.ca_bundle.is_some_and(|told| names(&told.0, &self.identity, &cas)) && !is_insecure {
                 return Ok(());
             }
+            let wanted = ByteString(marked(&self.identity, self.clock.now(), &cas).into_bytes());
             let patch = json!({
                 "metadata": {"resourceVersion": found.metadata.resource_version},
                 "spec": {"caBundle": wanted, "insecureSkipTLSVerify": false},
@@ -243,12 +245,24 @@ impl Manager {
     }
 }
 
-/// The bundle with a first line that names the replica; text outside of the blocks is no part of PEM (RFC 7468,
+/// The first line of what the aggregator is told, up to the time; text outside of the blocks is no part of PEM (RFC 7468,
 /// section 2).
-fn marked(bundle: &str, identity: &str) -> String {
+fn mark(identity: &str) -> String {
+    // A block begins with hyphens.
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
-    // No hyphens at the beginning, which begin a block.
-    format!("# served by {}\n{bundle}", identity.chars().map(plain).collect::<String>().trim_start_matches('-'))
+    let identity: String = identity.chars().map(plain).collect();
+    format!("# served by {} since ", identity.trim_start_matches('-'))
+}
+
+/// `cas` after a line that names the replica and the time.
+fn marked(identity: &str, since: Timestamp, cas: &str) -> String {
+    format!("{}{since}\n{cas}", mark(identity))
+}
+
+/// Whether `told` names this replica, whatever the time, and has these `cas`.
+fn names(told: &[u8], identity: &str, cas: &str) -> bool {
+    let after_line = |told: &[u8]| told.iter().position(|byte| *byte == b'\n').map(|end| told[end + 1..].to_vec());
+    told.starts_with(mark(identity).as_bytes()) && after_line(told).is_some_and(|rest| rest == cas.as_bytes())
 }
 
 fn usable(secret: &Secret, names: &[String]) -> Option<(Bundle, super::plan::Facts)> {

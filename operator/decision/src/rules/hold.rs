@@ -16,6 +16,10 @@ use crate::{Config, Hold, Observation, Served, State, TargetKind};
 /// let the sync see half of it.
 const ONE_SYNC: SignedDuration = SignedDuration::from_secs(1);
 
+/// After how long without an answer the HPA's memory is not relied on. Its default window is five minutes; clusters and
+/// users set shorter ones.
+const FORGETS: SignedDuration = SignedDuration::from_secs(60);
+
 /// The hold after this decision: a new one with an activation, the old one while it is needed, else none.
 pub(crate) fn carry(
     state: &State,
@@ -37,6 +41,7 @@ pub(crate) fn carry(
                 (!over).then_some(hold)
             }
             None if state.cooldown.last.is_none() => take_over(observation, config, now),
+            None if healed(state, observation, now) => as_written(observation, config, now),
             None => None,
         },
     }
@@ -80,12 +85,35 @@ fn begin(replicas: u32, observation: &Observation, config: &Config, now: Timesta
     Hold { replicas, since: now, floor: floor.collect(), by_hpa: None, by_anybody: None }
 }
 
+/// Since when not every trigger could be served, after this decision.
+pub(crate) fn unserved_since(state: &State, observation: &Observation, now: Timestamp) -> Option<Timestamp> {
+    // A clock that was set back must not prolong the wait by as much.
+    (!all_usable(observation, now)).then(|| state.unserved_since.map_or(now, |since| since.min(now)))
+}
+
+/// Whether every trigger can be served again after so long that the HPA may have forgotten what it recommended: while a
+/// metric fails it records nothing, and its window runs empty. The first answer would then cut at once, because something
+/// was broken before.
+fn healed(state: &State, observation: &Observation, now: Timestamp) -> bool {
+    let long_ago = state.unserved_since.is_some_and(|since| now.duration_since(since) >= FORGETS);
+    long_ago && all_usable(observation, now)
+}
+
+fn all_usable(observation: &Observation, now: Timestamp) -> bool {
+    observation.triggers.iter().all(|reading| reading.usable(now).is_some())
+}
+
 /// The first decision after a restart, soon after an activation: whether the HPA has taken over is not known any more,
 /// so the replicas that are there are held as if they had just been written.
 fn take_over(observation: &Observation, config: &Config, now: Timestamp) -> Option<Hold> {
     let activated = observation.last_active_time?;
     let limit = SignedDuration::try_from(config.startup_limit()).unwrap_or(SignedDuration::MAX);
-    if observation.replicas == 0 || now > later(activated, limit) {
+    if now > later(activated, limit) { None } else { as_written(observation, config, now) }
+}
+
+/// Holds the replicas that are there as if they had just been written.
+fn as_written(observation: &Observation, config: &Config, now: Timestamp) -> Option<Hold> {
+    if observation.replicas == 0 {
         return None;
     }
     let replicas = observation.replicas.min(config.bounds().max);

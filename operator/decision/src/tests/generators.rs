@@ -183,11 +183,11 @@ fn input(
         option::of(time.clone()),
         option::of(answer),
     );
-    let state = (cooldown(time.clone()), option::of(hold(figure, time)));
-    (config(), observation, state, now).prop_map(|(config, observation, (cooldown, hold), now)| {
+    let state = (cooldown(time.clone()), option::of(hold(figure, time.clone())), option::of(time));
+    (config(), observation, state, now).prop_map(|(config, observation, (cooldown, hold, unserved_since), now)| {
         let (mut triggers, replicas, ready, created_at, last_active_time, hpa_answer) = observation;
         triggers.truncate(config.triggers().len());
         let observation = Observation { triggers, replicas, ready, created_at, last_active_time, hpa_answer };
-        Input { config, observation, state: State { cooldown, hold }, now }
+        Input { config, observation, state: State { cooldown, hold, unserved_since }, now }
     })
 }

@@ -175,3 +175,26 @@ fn a_short_floor_of_an_older_configuration_is_no_harm() {
     timeline.state.hold.as_mut().unwrap().floor = vec![f64::NAN];
     timeline.at(1).reads(20.0).reads_of(1, 10.0).expect(Active).serves(&[(0, 20.0), (1, 10.0)]);
 }
+
+#[test]
+fn after_a_long_outage_the_first_answer_does_not_cut() {
+    // The HPA has recorded nothing for a minute and more: its window may have run empty.
+    let timeline = object().max(20).timeline().replicas(4).ready(4).at(0).reads(40.0).expect(Active).holds(false);
+    let timeline = timeline.at(5).fails().expect(Blind).at(11).fails().expect(Blind).serves(&[]);
+    let timeline = timeline.at(71).reads(10.0).expect(Active).wants(1).serves(&[(0, 40.0)]).holds(true);
+    let timeline = timeline.at(80).hpa_asks().reads(10.0).expect(Active).serves(&[(0, 40.0)]);
+    timeline.at(81).reads(10.0).expect(Active).serves(&[(0, 10.0)]).holds(false);
+}
+
+#[test]
+fn after_a_short_outage_the_hpas_own_window_is_relied_on() {
+    let timeline = object().max(20).timeline().replicas(4).ready(4).at(0).reads(40.0).expect(Active);
+    let timeline = timeline.at(11).fails().expect(Blind).serves(&[]);
+    timeline.at(70).reads(10.0).expect(Active).serves(&[(0, 10.0)]).holds(false);
+}
+
+#[test]
+fn an_object_at_rest_holds_nothing_after_an_outage() {
+    let timeline = object().timeline().at(0).reads(0.0).at(11).fails().expect(Blind);
+    timeline.at(100).reads(0.0).expect(Resting).holds(false);
+}
