@@ -309,9 +309,9 @@ impl Stage {
             // Who asked before the loss and was not answered by then asked in the gap.
             let before = prober.between(start, gone).into_iter().filter(|sample| sample.answered < gone);
             ensure!(before.clone().all(|sample| sample.is_good()), "errors before the loss: {:?}", before.last());
-            prober
-                .ensure_good(taken.acquired.saturating_add(AT_ONCE)?, now(), AT_ONCE)
-                .context("after the take-over")?;
+            prober.ensure_good(taken.acquired.saturating_add(bar)?, now(), AT_ONCE).context("after the take-over")?;
+            // Questions that the frozen one had taken are lost; those asked from then on are not.
+            prober.ensure_no_hang(taken.acquired.saturating_add(AT_ONCE)?, now(), AT_ONCE)?;
         }
         let wrong = |sample: &Sample| matches!(&sample.answer, Some(Ok(value)) if value != "30");
         let wrong: Vec<Sample> = self.metric.between(start, now()).into_iter().filter(wrong).collect();

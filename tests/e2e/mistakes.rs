@@ -181,14 +181,21 @@ impl Scene {
 
     async fn told(&self, mistake: &Mistake) -> anyhow::Result<()> {
         let name = mistake.name;
-        let ready = self.ns.wait_condition(name, "Ready", "False", SOON).await?;
-        let message = ready["message"].as_str().unwrap_or_default();
-        let missing: Vec<_> = mistake.says.iter().filter(|part| !message.contains(**part)).collect();
-        ensure!(missing.is_empty(), "the condition of {name} does not say {missing:?} but: {message}");
-        ensure!(ready["reason"] == mistake.reason, "{name}: {ready}");
+        let message = eventually(SOON, &format!("{name} says what is wrong"), async || {
+            let ready = self.ns.condition(name, "Ready").await?;
+            let message = ready["message"].as_str().unwrap_or_default();
+            let missing: Vec<_> = mistake.says.iter().filter(|part| !message.contains(**part)).collect();
+            ensure!(missing.is_empty(), "the condition of {name} does not say {missing:?} but: {message}");
+            ensure!(ready["status"] == "False" && ready["reason"] == mistake.reason, "{name}: {ready}");
+            Ok(message.to_owned())
+        })
+        .await?;
         let event = self.ns.wait_event(name, mistake.event, SOON).await?;
         ensure!(event.type_.as_deref() == Some("Warning"), "{event:?}");
-        ensure!(event.message.as_deref() == Some(message), "the event of {name} says otherwise: {:?}", event.message);
+        let told = event.message.as_deref().unwrap_or_default();
+        // A busy broker may keep its answer back at first; then that is what the one event tells of.
+        let is_late = mistake.reason == "TriggerError" && told.contains("did not answer in time");
+        ensure!(told == message || is_late, "the event of {name} says otherwise: {told}");
         Ok(())
     }
 }

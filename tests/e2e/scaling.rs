@@ -53,7 +53,12 @@ impl Work {
     }
 
     async fn publish(&self, count: u64) -> anyhow::Result<()> {
-        self.shared.rabbit.publish(&self.queue, count).await
+        self.publish_to(&self.queue, count).await
+    }
+
+    /// At one instant: a reading in between would see a part, and rightly act on it.
+    async fn publish_to(&self, queue: &str, count: u64) -> anyhow::Result<()> {
+        self.shared.rabbit.publish_at_once(&[queue.to_owned()], count).await.map(drop)
     }
 
     async fn replicas(&self, replicas: i32) -> anyhow::Result<Row> {
@@ -215,7 +220,7 @@ fn amqps_with_an_authority_and_the_management_api_scale_too() {
         }
         for (name, _) in &doors {
             work.ns.wait_condition(name, "Ready", "True", SOON).await?;
-            work.shared.rabbit.publish(&format!("{}-{name}", work.queue), 30).await?;
+            work.publish_to(&format!("{}-{name}", work.queue), 30).await?;
         }
         for (name, _) in &doors {
             work.log.wait_for(name, 3, SOON).await?;
@@ -229,9 +234,14 @@ fn amqps_with_an_authority_and_the_management_api_scale_too() {
         // Without the authority the broker is not believed, and the object says so.
         let mut spec = rabbit_spec("web", &work.shared.rabbit.amqps_url(), &work.queue, 10, 4);
         work.ns.scaled_object("web", &spec).await?;
-        let ready = work.ns.wait_condition("web", "Ready", "False", SOON).await?;
-        let message = ready["message"].as_str().unwrap_or_default();
-        ensure!(message.contains("spec.triggers[0].metadata.ca") && message.contains("no TLS"), "{message}");
+        eventually(SOON, "the object says which field helps", async || {
+            let ready = work.ns.condition("web", "Ready").await?;
+            let message = ready["message"].as_str().unwrap_or_default();
+            ensure!(ready["status"] == "False", "{ready}");
+            ensure!(message.contains("spec.triggers[0].metadata.ca") && message.contains("no TLS"), "{message}");
+            Ok(())
+        })
+        .await?;
         spec["triggers"][0]["metadata"]["ca"] = work.shared.rabbit.ca_pem()?.into();
         work.ns.scaled_object("web", &spec).await?;
         work.ns.wait_condition("web", "Ready", "True", SOON).await?;

@@ -262,26 +262,6 @@ impl Rabbit {
         Ok(())
     }
 
-    /// Puts `count` messages in by one transaction: the broker has all of them before it queues the first, so that hardly
-    /// any reading can meet a part of them. [`Broker::publish`] sends them one after the other.
-    ///
-    /// # Errors
-    /// When the queue is not there, or the broker does not answer.
-    pub async fn publish_at_once(&self, queue: &str, count: u64) -> anyhow::Result<()> {
-        let channel = self.channel().await?;
-        let all = async {
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
-            channel.tx_select().await?;
-            for _ in 0..count {
-                let options = BasicPublishOptions::default();
-                channel.basic_publish("".into(), queue.into(), options, b"work", BasicProperties::default()).await?;
-            }
-            channel.tx_commit().await
-        };
-        Ok(timeout(CALL, all).await.context("the broker does not commit")??)
-    }
-
     /// A call of the management API below `/api/`, e.g. `PUT users/u`.
     ///
     /// # Errors
