@@ -105,7 +105,7 @@ pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
     });
     // The first activation of all is written down before it is made: were it forgotten by a crash in between, the object
     // would count as never active, and an empty queue would send it to rest without a cooldown.
-    let first_ever = scale.is_some() && at.status.last_active_time.is_none();
+    let first_ever = scale.is_some() && at.status.last_active_time.is_none() && !tells_activation(at.status);
     let written = status.map(|wanted| Effect::Status(Box::new(wanted.clone())));
     let scaled = scale.map(|scale| Effect::Scale(Box::new(scale)));
     let mut effects = Vec::new();
@@ -118,6 +118,13 @@ pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
         effects.extend(ready_note(at.status, wanted).map(Effect::Event));
     }
     effects
+}
+
+/// Whether the status of an object that was never active tells that it had no replicas when it was taken on, so that
+/// replicas alone are the sign of an activation.
+#[must_use]
+pub fn tells_activation(status: &ScaledObjectStatus) -> bool {
+    status.original_replica_count == Some(0)
 }
 
 fn hpa_effects(at: Snapshot<'_>) -> impl Iterator<Item = Effect> {

@@ -134,6 +134,16 @@ fn the_first_activation_is_written_down_before_it_is_made() {
 }
 
 #[test]
+fn an_object_taken_on_without_replicas_scales_first_since_its_replicas_tell_of_the_activation() {
+    let mut stage = Stage::new(0);
+    let hpa = stage.hpa();
+    stage.object.status = stage.plan(Some(0.0), Some(&hpa)).1;
+    assert_eq!(names(&stage.plan(Some(100.0), Some(&hpa)).0), ["scale", "status"]);
+    stage.object.status.original_replica_count = Some(1);
+    assert_eq!(names(&stage.plan(Some(100.0), Some(&hpa)).0), ["status", "scale"]);
+}
+
+#[test]
 fn a_later_activation_scales_first() {
     let mut stage = Stage::new(0);
     let hpa = stage.hpa();

@@ -307,8 +307,9 @@ impl Stage {
         self.nobody_scaled(start).await?;
         for prober in [&self.metric, &self.discovery] {
             // Who asked before the loss and was not answered by then asked in the gap.
-            let before = prober.between(start, gone).into_iter().filter(|sample| sample.answered < gone);
-            ensure!(before.clone().all(|sample| sample.is_good()), "errors before the loss: {:?}", before.last());
+            let mut before = prober.between(start, gone).into_iter().filter(|sample| sample.answered < gone);
+            let wrong = before.find(|sample| !sample.is_good());
+            ensure!(wrong.is_none(), "an error before the loss: {wrong:?}");
             prober.ensure_good(taken.acquired.saturating_add(bar)?, now(), AT_ONCE).context("after the take-over")?;
             // Questions that the frozen one had taken are lost; those asked from then on are not.
             prober.ensure_no_hang(taken.acquired.saturating_add(AT_ONCE)?, now(), AT_ONCE)?;

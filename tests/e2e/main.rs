@@ -4,6 +4,7 @@
 //! tests that stop, freeze or need other settings start their own.
 
 mod crashes;
+mod defaults;
 mod leader;
 mod mistakes;
 mod outages;

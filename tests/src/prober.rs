@@ -127,7 +127,9 @@ impl Prober {
             let samples = self.between(from, Timestamp::MAX);
             match samples.iter().find(|sample| sample.is_good()) {
                 Some(sample) => Ok(sample.clone()),
-                None => bail!("the last one: {}", samples.last().map_or("none".to_owned(), ToString::to_string)),
+                None => {
+                    bail!("the last one: {}", samples.last().map_or_else(|| "none".to_owned(), ToString::to_string))
+                }
             }
         })
         .await

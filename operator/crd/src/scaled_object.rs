@@ -137,7 +137,9 @@ pub struct HpaConfig {
     /// Its name. Default `windlass-hpa-<name of the object>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its `behavior`, as in `autoscaling/v2`.
+    /// Its `behavior`, as in `autoscaling/v2`. The policies of `scaleUp` limit the first step from 0 too (a percentage
+    /// counts from the minimum, at least 1). The HPA counts its own changes only, so that within the first period it may
+    /// add as much again. A window or `selectPolicy: Disabled` for scaling up makes the first step 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behavior: Option<HorizontalPodAutoscalerBehavior>,
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::ApiResource;
 use tokio::time::Instant;
-use windlass_crd::{Target, Validated};
+use windlass_crd::{ScaledObjectStatus, Target, Validated};
 use windlass_decision::{Decision, Observation, decide};
 
 use crate::engine::Engine;
 use crate::engine::memory::{Basis, Memory};
 use crate::external_metrics::{ServedMetric, ServedValue};
 use crate::key::ObjectKey;
-use crate::plan::{Effect, Snapshot, plan, refuse};
+use crate::plan::{self, Effect, Snapshot, plan, refuse};
 use crate::status;
 use crate::world::{Looked, SeenObject, SeenTarget};
 
@@ -78,7 +78,7 @@ impl Engine {
             replicas: target.replicas,
             ready: target.ready,
             created_at: object.created_at,
-            last_active_time: memory.current_status(object).last_active_time.as_ref().map(|time| time.0),
+            last_active_time: last_active(memory.current_status(object), target.replicas, now),
             hpa_answer: self.table.answered(&key.namespace, &key.name),
         };
         let started = Instant::now();
@@ -239,6 +239,14 @@ impl Engine {
         }
         effects
     }
+}
+
+/// When the object was last activated. One that was taken on without replicas and has some now was activated although
+/// nothing says so: a crash came between the two writes. It counts as activated just now, so that it rests after a
+/// cooldown and not at once.
+fn last_active(status: &ScaledObjectStatus, replicas: u32, now: Timestamp) -> Option<Timestamp> {
+    let written = status.last_active_time.as_ref().map(|time| time.0);
+    written.or_else(|| (plan::tells_activation(status) && replicas > 0).then_some(now))
 }
 
 fn basis(seen: &Seen<'_>, memory: &Memory) -> Basis {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use windlass_crd::Settings;
 use windlass_decision::Clock;
@@ -30,11 +30,11 @@ use crate::readings::Readings;
 use crate::telemetry::Telemetry;
 use crate::world::World;
 
-/// How many plans may be carried out at once, up to what they scale. ...
+/// How many plans may be carried out at once.
 const PARALLEL: usize = 64;
-/// ... and what comes after that: many objects that wake at once are all scaled before the API server is busy with what is
-/// said about it.
-const PARALLEL_LATER: usize = 16;
+/// How many of them may be past what they scale: many objects that wake at once are all scaled before the API server is
+/// busy with what is said about it.
+const PARALLEL_LATER: usize = 32;
 /// How many plans may wait to be told of in events; what comes beyond is in the log only.
 const UNTOLD: usize = 10_000;
 /// How long to wait after a failed write, at first and at most.
@@ -75,12 +75,27 @@ struct Done {
     notes: Vec<Note>,
 }
 
-/// The places of plans that are being carried out.
+/// The places of plans that are being carried out, given in the order in which they are asked for.
 #[derive(Debug)]
 struct Places {
-    urgent: Semaphore,
+    all: Semaphore,
     later: Semaphore,
 }
+
+impl Places {
+    /// For work that scales. The semaphores are never closed; were they, the work would simply be done.
+    async fn urgent(&self) -> Place<'_> {
+        (None, self.all.acquire().await.ok())
+    }
+
+    /// For work that does not: few of it stand in line with what scales, so that this never waits long.
+    async fn later(&self) -> Place<'_> {
+        let later = self.later.acquire().await.ok();
+        (later, self.all.acquire().await.ok())
+    }
+}
+
+type Place<'a> = (Option<SemaphorePermit<'a>>, Option<SemaphorePermit<'a>>);
 
 impl Engine {
     /// Runs until it is dropped.
@@ -88,7 +103,7 @@ impl Engine {
         let mut objects: BTreeMap<ObjectKey, Memory> = BTreeMap::new();
         let mut plans: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
         let mut tellings: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
-        let places = Arc::new(Places { urgent: Semaphore::new(PARALLEL), later: Semaphore::new(PARALLEL_LATER) });
+        let places = Arc::new(Places { all: Semaphore::new(PARALLEL), later: Semaphore::new(PARALLEL_LATER) });
         self.world.objects.keys().iter().for_each(|key| self.queue.mark(key));
         loop {
             let marked: BTreeSet<ObjectKey> = tokio::select! {
@@ -156,9 +171,8 @@ impl Engine {
 /// Carries out a plan in order, up to the first failure; notes each scaling and what the status says anew, to be told.
 async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, places: Arc<Places>) -> Done {
     let urgent = effects.iter().rposition(|effect| matches!(effect, Effect::Scale(_))).map_or(0, |last| last + 1);
-    // The semaphores are never closed; were they, the plan would simply run.
     let mut is_urgent = urgent > 0;
-    let mut place = if is_urgent { places.urgent.acquire().await } else { places.later.acquire().await };
+    let mut place = if is_urgent { places.urgent().await } else { places.later().await };
     let applied = Vec::with_capacity(effects.len());
     let mut done = Done { key, uid, applied, error: None, hpa_error: None, notes: Vec::new() };
     let (mut said, mut scaled) = (false, Vec::new());
@@ -181,7 +195,7 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
         };
         if index >= urgent && std::mem::take(&mut is_urgent) {
             drop(place);
-            place = places.later.acquire().await;
+            place = places.later().await;
         }
         // In a box of its own, so that the thousands that wait for a place are small.
         match Box::pin(apply(&effect, &done.key, &done.uid, &ctx)).await {
@@ -212,7 +226,7 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
 
 /// Writes events, one after the other.
 async fn tell_all(notes: Vec<Note>, key: ObjectKey, uid: String, ctx: Ctx, places: Arc<Places>) {
-    let _place = places.later.acquire().await;
+    let _place = places.later().await;
     for note in &notes {
         Box::pin(tell(note, &key, &uid, &ctx)).await;
     }

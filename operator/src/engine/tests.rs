@@ -89,7 +89,7 @@ async fn carried_out(scale: u16, status: u16) -> (Done, Vec<&'static str>, usize
     let server = Arc::new(Server { scale, status, scales: AtomicUsize::new(0) });
     let ctx = context(&server);
     let key = ObjectKey::new("shop", "orders");
-    let places = Arc::new(Places { urgent: Semaphore::new(1), later: Semaphore::new(1) });
+    let places = Arc::new(Places { all: Semaphore::new(1), later: Semaphore::new(1) });
     let done = carry_out(first_activation(), key, "uid-1".to_owned(), ctx, places).await;
     let reasons = done.notes.iter().map(|note| note.reason).collect();
     (done, reasons, server.scales.load(Ordering::Relaxed))

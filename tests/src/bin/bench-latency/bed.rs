@@ -40,8 +40,10 @@ impl Bed {
         progress(format!("starting the control plane and RabbitMQ in {}", windlass_tests::scratch::root().display()));
         let broker = RabbitOptions { stats_secs: 5, ..RabbitOptions::default() };
         let (rig, rabbit) = tokio::try_join!(Rig::start(RigOptions::product()), Rabbit::start(broker))?;
-        rig.install(&Manifests::repository()?).await?;
-        let options = OperatorOptions::default().arg(&format!("--log-level={operator_log}"));
+        let manifests = Manifests::repository()?;
+        rig.install(&manifests).await?;
+        let mut options = OperatorOptions::default().arg(&format!("--log-level={operator_log}"));
+        options.env = environment(&manifests);
         let operator = Operator::start(&rig, options).await?;
         operator.wait_ready(SOON).await?;
         operator.wait_leading(&rig, SOON).await?;
@@ -114,6 +116,16 @@ impl Bed {
         progress(format!("the operator still writes after {limit:?}"));
         Ok(())
     }
+}
+
+/// What the shipped Deployment sets for the process itself, so that it is measured as it is run.
+fn environment(manifests: &Manifests) -> Vec<(String, String)> {
+    let deployments = manifests.documents().iter().filter(|document| document["kind"] == "Deployment");
+    let containers = deployments.filter_map(|d| d["spec"]["template"]["spec"]["containers"].as_array()).flatten();
+    let variables = containers.filter_map(|container| container["env"].as_array()).flatten();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let set = variables.filter_map(|variable| Some((text(&variable["name"])?, text(&variable["value"])?)));
+    set.filter(|(name, _)| !name.starts_with("WINDLASS_")).collect()
 }
 
 /// Seconds from one time to another.
