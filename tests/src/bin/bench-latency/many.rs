@@ -185,13 +185,19 @@ async fn wake(bed: &Bed, crowd: &Crowd, told: Option<&mut Table>) -> anyhow::Res
     let cpu = bed.operator.cpu_seconds()?;
     let start = bed.rabbit.publish_at_once(&crowd.names, 1).await?;
     let committed = now();
-    let times = scaled.wait(count, LONG, "Deployments have replicas").await?;
+    scaled.wait(count, LONG, "Deployments have replicas").await?;
     let used = bed.operator.cpu_seconds()? - cpu;
-    let each = Stats::new(times.values().map(|at| seconds(start, *at)).collect());
+    // A busy API server shows in a watch late what it has long done, so its own record is asked.
+    let requests = bed.requests(start).await?;
+    let writes = requests.iter().filter(|entry| entry.subresource == "scale" && entry.is_write() && entry.succeeded());
+    let each: Vec<f64> = writes.map(|entry| seconds(start, entry.answered)).collect();
+    ensure!(each.len() == count, "{} writes of replicas by the operator for {count} objects", each.len());
+    let each = Stats::new(each);
+    progress(format!("the first was scaled after {:.2} s", each.quantile(0.0)));
     let bar = if count >= 1000 { ("75 / 100 s", "max 5 s") } else { ("-", "max 5 s (1,000 sources)") };
     if let Some(table) = told {
         table.row(
-            format!("{count} sources wake at one instant -> replicas >= 1, p50 / p99 / max"),
+            format!("{count} sources wake at one instant -> /scale written, p50 / p99 / max"),
             bar,
             format!(
                 "{} (publishing took {:.2} s; operator's CPU {used:.1} s)",

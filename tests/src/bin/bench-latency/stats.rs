@@ -18,7 +18,7 @@ impl Stats {
         self.0.len()
     }
 
-    /// The smallest value that is not below this part of all (nearest rank); 0 of none.
+    /// The smallest value that is not below this part of all (nearest rank); the smallest of all for 0; 0 where there is none.
     pub fn quantile(&self, part: f64) -> f64 {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
         let rank = (part * self.0.len() as f64).ceil() as usize;
