@@ -41,6 +41,7 @@ impl Stage {
             generation: 1,
             created_at: at(0),
             deleting: false,
+            unserved_annotation: None,
             spec: Ok(spec),
             status: ScaledObjectStatus::default(),
         };

@@ -34,6 +34,8 @@ pub struct SeenObject {
     pub created_at: Timestamp,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// An annotation that asks for what is not served yet. To pass over it would scale what a person has paused.
+    pub unserved_annotation: Option<&'static str>,
     /// Its spec, or why it cannot be understood.
     pub spec: Result<ScaledObjectSpec, String>,
     /// Its status; an unreadable one counts as empty.
@@ -341,6 +343,21 @@ fn watch_config() -> watcher::Config {
     watcher::Config::default().timeout(240)
 }
 
+/// KEDA's annotations that are not served yet.
+const UNSERVED: &[&str] = &[
+    "autoscaling.keda.sh/force-activation",
+    "autoscaling.keda.sh/paused",
+    "autoscaling.keda.sh/paused-replicas",
+    "autoscaling.keda.sh/paused-scale-in",
+    "autoscaling.keda.sh/paused-scale-out",
+    "scaledobject.keda.sh/transfer-hpa-ownership",
+];
+
+/// The first that is there and not switched off. As in KEDA, whatever is not `false` counts as on.
+fn unserved(annotations: BTreeMap<String, String>) -> Option<&'static str> {
+    UNSERVED.iter().copied().find(|name| annotations.get(*name).is_some_and(|value| value != "false"))
+}
+
 impl From<DynamicObject> for SeenObject {
     fn from(mut object: DynamicObject) -> Self {
         let part = |name: &str, data: &mut serde_json::Value| data.get_mut(name).map(serde_json::Value::take);
@@ -355,6 +372,7 @@ impl From<DynamicObject> for SeenObject {
             generation: object.metadata.generation.unwrap_or_default(),
             created_at: object.metadata.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             deleting: object.metadata.deletion_timestamp.is_some(),
+            unserved_annotation: unserved(object.metadata.annotations.unwrap_or_default()),
             uid: object.metadata.uid.unwrap_or_default(),
             spec,
             status,

@@ -54,6 +54,13 @@ impl Engine {
             self.understand(key, &object, memory);
         }
         let effects = match memory.valid.clone() {
+            _ if object.unserved_annotation.is_some() => {
+                let name = object.unserved_annotation.unwrap_or_default();
+                self.table.remove(&key.namespace, &key.name);
+                let problem =
+                    format!("metadata.annotations[{name}]: is not supported yet; remove it, or set it to false");
+                self.refused(key, &object, &problem, memory)
+            }
             Some(Ok(valid)) => self.decide(key, &object, &valid, memory),
             Some(Err(errors)) => self.refused(key, &object, &status::problems(&errors), memory),
             None => Vec::new(),

@@ -23,6 +23,8 @@ use super::outcome::{Problem, measured, no_such_queue, root_cause, shortened};
 
 /// More channels make a read no faster, and each costs the broker a process.
 const MAX_CHANNELS: u16 = 32;
+/// After how many questions a channel is opened anew: the client keeps a note of every queue that a channel was asked for.
+const QUESTIONS: u32 = 512;
 /// What is negotiated at most: room for channels that are still closing after a 404.
 const NEGOTIATED_CHANNELS: u16 = 500;
 const HEARTBEAT_SECONDS: u16 = 30;
@@ -32,7 +34,8 @@ const FRAME_BYTES: u32 = 8192;
 /// An open connection.
 pub(super) struct Session {
     connection: lapin::Connection,
-    channels: Mutex<Vec<Channel>>,
+    /// Those that nobody uses now, each with how often it was asked.
+    channels: Mutex<Vec<(Channel, u32)>>,
     permits: Semaphore,
     // Dropped last, so that a close that was asked for can leave first.
     socket: Socket,
@@ -102,11 +105,12 @@ impl Session {
     ) -> Result<(), Problem> {
         let closed = |_| Problem::unreachable(connection, "the connection was closed");
         let _permit = self.permits.acquire().await.map_err(closed)?;
+        let usable = |(channel, asked): &(Channel, u32)| *asked < QUESTIONS && channel.status().connected();
         let mut channel = self.lock().pop();
         while let Some((index, query)) = next() {
-            let open = match channel.take().filter(|channel| channel.status().connected()) {
-                Some(open) => open,
-                None => self.connection.create_channel().await.map_err(|error| refusal(connection, &error))?,
+            let (open, asked) = match channel.take().filter(usable) {
+                Some((open, asked)) => (open, asked + 1),
+                None => (self.connection.create_channel().await.map_err(|error| refusal(connection, &error))?, 1),
             };
             let options = QueueDeclareOptions::default().passive();
             let name = query.name();
@@ -114,7 +118,7 @@ impl Session {
                 Ok(name) => open.queue_declare(name, options, FieldTable::default()).await,
                 Err(_) => {
                     answer(index, no_such_queue(name, &connection.vhost, "").absent(clock));
-                    channel = Some(open);
+                    channel = Some((open, asked));
                     continue;
                 }
             };
@@ -122,7 +126,7 @@ impl Session {
                 Ok(queue) => {
                     let ready = f64::from(queue.message_count());
                     answer(index, measured(ready, Activity::Number(ready), clock));
-                    channel = Some(open);
+                    channel = Some((open, asked));
                 }
                 Err(error) => match refused_queue(connection, name, &error, clock) {
                     // The broker has closed this channel, and this one only.
@@ -131,7 +135,7 @@ impl Session {
                 },
             }
         }
-        if let Some(open) = channel.filter(|channel| channel.status().connected()) {
+        if let Some(open) = channel.filter(usable) {
             self.lock().push(open);
         }
         Ok(())
@@ -146,7 +150,7 @@ impl Session {
         let _ = self.socket.0.shutdown(Shutdown::Both);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Channel>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Channel, u32)>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

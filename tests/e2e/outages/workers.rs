@@ -106,7 +106,7 @@ impl Workers {
         let expected: BTreeMap<String, usize> =
             expected.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
         try_join_all(self.all.iter().map(async |Worker { name, .. }| {
-            eventually(Duration::from_secs(5), "the events are there", async || {
+            eventually(Duration::from_secs(30), "the events are there", async || {
                 let mut counts = BTreeMap::new();
                 for event in self.ns.events(name).await? {
                     let ours = event.involved_object.kind.as_deref() == Some("ScaledObject");
