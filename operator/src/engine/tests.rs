@@ -1,5 +1,6 @@
 //! Carrying out a plan against an API server that is made of routes.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::State;
@@ -113,4 +114,26 @@ async fn what_the_written_status_says_is_told_although_the_scaling_met_a_conflic
 async fn nothing_is_told_of_a_status_that_was_not_written_and_nothing_is_done_after_it() {
     let (done, reasons, scales) = carried_out(200, 500).await;
     assert!(done.error.is_some() && reasons.is_empty() && scales == 0);
+}
+
+#[tokio::test]
+async fn what_scales_waits_for_little_of_what_does_not() {
+    let places = Arc::new(Places { all: Semaphore::new(1), later: Semaphore::new(1) });
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let held = places.urgent().await;
+    let mut tasks = Vec::new();
+    for (name, urgent) in [("said 1", false), ("said 2", false), ("scaled", true)] {
+        let (places, order) = (Arc::clone(&places), Arc::clone(&order));
+        tasks.push(tokio::spawn(async move {
+            let _place = if urgent { places.urgent().await } else { places.later().await };
+            order.lock().expect("no panic").push(name);
+        }));
+        // It stands in line now.
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    assert_eq!(*order.lock().expect("no panic"), ["said 1", "scaled", "said 2"]);
 }
