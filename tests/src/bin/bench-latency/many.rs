@@ -197,7 +197,8 @@ async fn wake(bed: &Bed, crowd: &Crowd, told: Option<&mut Table>) -> anyhow::Res
     let committed = now();
     let mut times = scaled.wait(count, LONG, "Deployments have replicas").await?;
     let used = bed.operator.cpu_seconds()? - cpu;
-    // A busy API server shows in a watch late what it has long done, so its own record goes first.
+    let watched = Stats::new(times.values().map(|at| seconds(start, *at)).collect());
+    // A busy API server shows in a watch late what it has long done: its own record says when it was written.
     for entry in bed.requests(start).await? {
         if entry.subresource == "scale" && entry.is_write() && entry.succeeded() {
             times.entry(entry.name).and_modify(|seen| *seen = entry.answered.min(*seen));
@@ -208,15 +209,16 @@ async fn wake(bed: &Bed, crowd: &Crowd, told: Option<&mut Table>) -> anyhow::Res
     let bar = if count >= 1000 { ("75 / 100 s", "max 5 s") } else { ("-", "max 5 s (1,000 sources)") };
     if let Some(table) = told {
         table.row(
-            format!("{count} sources wake at one instant -> /scale written, p50 / p99 / max"),
+            format!("{count} sources wake at one instant -> replicas >= 1 in a watch, p50 / p99 / max"),
             bar,
             format!(
-                "{} (publishing took {:.2} s; operator's CPU {used:.1} s)",
+                "{} (/scale written {}; publishing took {:.2} s; operator's CPU {used:.1} s)",
+                watched.text(2, "s"),
                 each.text(2, "s"),
                 seconds(start, committed)
             ),
-            Some(each.max() <= 5.0),
-            json!({"each_s": each.to_json(), "publishing_s": seconds(start, committed), "cpu_s": used}),
+            Some(watched.max() <= 5.0),
+            json!({"watched_s": watched.to_json(), "written_s": each.to_json(), "publishing_s": seconds(start, committed), "cpu_s": used}),
         );
     }
     let ready = Firsts::start(bed.rig.client(), crowd.ns.name(), &deployments, |object| {

@@ -44,9 +44,13 @@ impl Firsts {
             while let Some(event) = events.next().await {
                 let (Ok(Event::Apply(object)) | Ok(Event::InitApply(object))) = event else { continue };
                 if wanted(&object) {
-                    let mut times = noted.lock().unwrap_or_else(PoisonError::into_inner);
-                    times.entry(object.name_any()).or_insert_with(windlass_tests::now);
-                    sender.send_replace(times.len());
+                    let count = {
+                        let mut times = noted.lock().unwrap_or_else(PoisonError::into_inner);
+                        times.entry(object.name_any()).or_insert_with(windlass_tests::now);
+                        times.len()
+                    };
+                    // Never while the times are locked: who waits holds the other lock.
+                    sender.send_replace(count);
                 }
             }
         });
@@ -60,7 +64,7 @@ impl Firsts {
     pub async fn wait(&self, count: usize, deadline: Duration, what: &str) -> anyhow::Result<Times> {
         let end = Instant::now() + deadline;
         let mut changed = self.changed.clone();
-        let enough = tokio::time::timeout_at(end, changed.wait_for(|seen| *seen >= count)).await;
+        let enough = tokio::time::timeout_at(end, changed.wait_for(|seen| *seen >= count)).await.map(drop);
         let times = self.times.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if enough.is_err() {
             bail!("not within {deadline:?}: {what}; {} of {count} are", times.len());
