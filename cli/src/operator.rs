@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use windlass_operator::clock::{SystemClock, entropy};
 use windlass_operator::lease::Timing;
-use windlass_operator::{Dependencies, Options, SourceDependencies, connect, run as operate};
+use windlass_operator::{Dependencies, Options, Process, Serve, SourceDependencies, connect, run as operate};
 
 /// Settings of one replica. Each can be given by its environment variable too.
 #[derive(Debug, clap::Args)]
@@ -103,7 +103,8 @@ async fn operator(args: Args) -> anyhow::Result<()> {
     let clock = Arc::new(SystemClock);
     let sources = SourceDependencies { clock: clock.clone(), deadline: options.read_deadline };
     let connect = Arc::new(move |connection: &_| connect(connection, &sources));
-    let dependencies = Dependencies { client, clock, seed: entropy(), connect };
+    let (serve, process) = (Serve::Sockets, Process::default());
+    let dependencies = Dependencies { client, clock, seed: entropy(), connect, serve, process };
     Box::pin(operate(options, dependencies, stop)).await.context("run the operator")
 }
 

@@ -11,6 +11,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::backoff::WatchBackoff;
 use crate::key::ObjectKey;
 
 /// The objects of one kind, each in the shape that we need. It is filled by one watch for each scope: the whole cluster,
@@ -79,7 +80,7 @@ impl<T> Cache<T> {
 pub async fn keep<K, T>(
     what: &str,
     (scope, api): (Scope, Api<K>),
-    config: watcher::Config,
+    (config, backoff): (watcher::Config, WatchBackoff),
     cache: Arc<Cache<T>>,
     project: impl Fn(K) -> T,
     changed: impl Fn(&ObjectKey),
@@ -89,7 +90,7 @@ pub async fn keep<K, T>(
 {
     let mut fresh = BTreeMap::new();
     let mut failing = false;
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let mut events = std::pin::pin!(watcher(api, config).backoff(backoff));
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windlass_crd::Settings;
 use windlass_decision::Clock;
+use windlass_sources::Process;
 use windlass_sources::poller::{Connect, Poller};
 
 use crate::apply::writer::Writer;
@@ -47,9 +48,11 @@ pub(crate) struct Leader {
     pub world: Arc<World>,
     pub queue: Arc<Queue>,
     pub table: Arc<ServedTable>,
-    pub serving: Arc<ServingCertificate>,
+    /// The serving certificate; `None` where nothing is served over TLS.
+    pub serving: Option<Arc<ServingCertificate>>,
     pub telemetry: Telemetry,
     pub metrics_port: u16,
+    pub process: Process,
 }
 
 impl Leader {
@@ -81,21 +84,21 @@ impl Leader {
         if let Some(address) = self.options.advertise_address {
             let port = self.options.advertise_port.unwrap_or(self.metrics_port);
             let publish = publish(writer.clone(), self.options.namespace.clone(), address, port, published);
-            tasks.spawn(end.clone().run_until_cancelled_owned(publish));
+            tasks.spawn(self.process.own(end.clone().run_until_cancelled_owned(publish)));
         } else {
             drop(published);
         }
-        if self.options.tls_files.is_none() {
+        if let Some(serving) = self.serving.clone().filter(|_| self.options.tls_files.is_none()) {
             let manager = Manager {
                 writer: writer.clone(),
                 leadership: self.leads.clone(),
                 namespace: self.options.namespace.clone(),
                 identity: self.options.identity.clone(),
                 clock: self.clock.clone(),
-                serving: self.serving.clone(),
+                serving,
             };
             let end_of_term = end.clone();
-            tasks.spawn(async move {
+            tasks.spawn(self.process.own(async move {
                 // It has the aggregator connect anew, which must come to us and not to the leader before.
                 let spread = async {
                     if matches!(timeout(ENDPOINT_WAIT, reachable).await, Ok(Ok(()))) {
@@ -105,12 +108,13 @@ impl Leader {
                 if end_of_term.run_until_cancelled(spread).await.is_some() {
                     manager.run(end_of_term).await;
                 }
-            });
+            }));
         }
         let readings = Readings::new(self.queue.clone(), self.telemetry.clone());
         let seed = self.seed.wrapping_add(term);
-        let poller =
-            Arc::new(Poller::with_connect(timed(self.connect.clone(), self.telemetry.clone()), seed, readings.clone()));
+        let connect = timed(self.connect.clone(), self.telemetry.clone());
+        let poller = Poller::with_connect(connect, seed, readings.clone()).within(self.process.clone());
+        let poller = Arc::new(poller);
         let engine = Engine {
             world: self.world.clone(),
             queue: self.queue.clone(),

@@ -11,6 +11,7 @@
 //! Kubernetes; a decision is never made here, only asked for.
 
 pub mod apply;
+mod backoff;
 mod cache;
 pub mod certificates;
 pub mod clock;
@@ -21,6 +22,7 @@ mod key;
 mod lead;
 pub mod leadership;
 pub mod lease;
+pub mod mutant;
 mod options;
 mod owners;
 mod plan;
@@ -35,5 +37,5 @@ mod world;
 pub use key::ObjectKey;
 pub use options::Options;
 pub use plan::{Effect, Note, Scale, Snapshot, plan};
-pub use run::{Dependencies, RunError, run};
-pub use windlass_sources::{Dependencies as SourceDependencies, connect};
+pub use run::{Dependencies, RunError, Serve, Surfaces, run};
+pub use windlass_sources::{Dependencies as SourceDependencies, Process, connect};

@@ -9,6 +9,7 @@ use windlass_decision::{Decision, Verdict};
 
 use crate::hpa;
 use crate::key::ObjectKey;
+use crate::mutant::{self, Mutant};
 use crate::world::{SeenHpa, SeenObject, SeenTarget};
 
 /// One thing to do. Every write that the operator makes for an object is one of these.
@@ -94,7 +95,8 @@ pub struct Snapshot<'a> {
 /// What must be done, in order.
 #[must_use]
 pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
-    let status = at.wanted.filter(|wanted| *wanted != at.status);
+    let each_poll = Some(at.status).filter(|_| mutant::is(Mutant::StatusEachPoll));
+    let status = at.wanted.filter(|wanted| *wanted != at.status).or(each_poll);
     let scale = decision.verdict.write().filter(|to| *to != at.target.replicas).map(|to| Scale {
         resource: at.resource.clone(),
         target: at.valid.target.clone(),

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use windlass_decision::{Failure, FailureKind, Outcome, Reading};
+use windlass_decision::{Activity, Failure, FailureKind, Outcome, Reading, Sample};
 use windlass_sources::poller::{Sink, SubscriptionKey};
 
 use crate::key::ObjectKey;
+use crate::mutant::{self, Mutant};
 use crate::queue::Queue;
 use crate::telemetry::{ReadOutcome, Telemetry};
 
@@ -95,6 +96,9 @@ fn checked(outcome: Outcome) -> Outcome {
                 Outcome::Failed(Failure { kind: FailureKind::BadAnswer, message, field: None, at: sample.at })
             }
         },
+        Outcome::Failed(failure) | Outcome::Absent(failure) if mutant::is(Mutant::ZeroOnError) => {
+            Outcome::Ok(Sample { value: 0.0, activity: Activity::Number(0.0), limit: None, at: failure.at })
+        }
         other => other,
     }
 }

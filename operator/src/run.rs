@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -11,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windlass_api::{Check, Health};
 use windlass_decision::Clock;
+use windlass_sources::Process;
 use windlass_sources::poller::Connect;
 
 use crate::certificates::{CertificateFiles, FileError, ServingCertificate, follow_secret};
-use crate::external_metrics::{Answered, ExternalMetrics, ServedTable, follow_trust};
+use crate::external_metrics::{Answered, ExternalMetrics, ServedTable, Surface, follow_trust, router};
 use crate::key::ObjectKey;
 use crate::lead::Leader;
 use crate::leadership::leadership;
@@ -37,6 +39,37 @@ pub struct Dependencies {
     pub seed: u64,
     /// Makes the readers of the sources.
     pub connect: Arc<Connect>,
+    /// Where the operator's own HTTP surfaces are served.
+    pub serve: Serve,
+    /// The process that all tasks belong to: the default one, except in a simulation.
+    pub process: Process,
+}
+
+/// Where the operator's own HTTP surfaces are served.
+pub enum Serve {
+    /// On [`Options::health_address`] and, over TLS, on [`Options::metrics_address`].
+    Sockets,
+    /// By whoever takes them: a simulation has no sockets. No certificate is made, and who asks for a metric is whom
+    /// [`Peer`](crate::external_metrics::Peer) in the request's extensions says.
+    HandedOver(Box<dyn FnOnce(Surfaces) + Send>),
+}
+
+impl std::fmt::Debug for Serve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sockets => "Sockets",
+            Self::HandedOver(_) => "HandedOver",
+        })
+    }
+}
+
+/// The operator's own HTTP surfaces.
+#[derive(Debug, Clone)]
+pub struct Surfaces {
+    /// Liveness, readiness and the Prometheus metrics.
+    pub health: Router,
+    /// The external metrics API.
+    pub external_metrics: Router,
 }
 
 impl std::fmt::Debug for Dependencies {
@@ -71,12 +104,9 @@ pub enum RunError {
 /// # Errors
 /// What is wrong with the options; whatever happens later is retried.
 pub async fn run(options: Options, dependencies: Dependencies, stop: CancellationToken) -> Result<(), RunError> {
-    let Dependencies { client, clock, seed, connect } = dependencies;
-    let health_listener = listen(options.health_address, "--health-address").await?;
-    let metrics_listener = listen(options.metrics_address, "--metrics-address").await?;
-    let metrics_port =
-        metrics_listener.local_addr().map_or_else(|_| options.metrics_address.port(), |address| address.port());
-
+    let Dependencies { client, clock, seed, connect, serve, process } = dependencies;
+    let doors = Doors::open(&options, serve).await?;
+    let metrics_port = doors.metrics_port(&options);
     let telemetry = Telemetry::new(&options.version);
     let (grant, leads) = leadership();
     let store = KubeLeases::new(client.clone(), &options.namespace, options.timing);
@@ -84,46 +114,46 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
     let mut elector = Elector::new(store, identity, options.timing, grant, clock.clone(), telemetry.clone(), seed)?;
 
     let tasks = TaskTracker::new();
-    let serving = ServingCertificate::new();
-    match &options.tls_files {
-        Some((certificate, key)) => {
-            let files = CertificateFiles::load(certificate.clone(), key.clone(), serving.clone()).await?;
-            tasks.spawn(files.follow(stop.clone()));
-        }
-        None => {
-            let namespace = options.namespace.clone();
-            tasks.spawn(follow_secret(client.clone(), namespace, serving.clone(), stop.clone()));
-        }
-    }
-
     let queue = Arc::new(Queue::default());
-    let world = World::start(client.clone(), options.watch_namespaces.clone(), queue.clone(), stop.clone());
+    let namespaces = options.watch_namespaces.clone();
+    let world = World::start(client.clone(), namespaces, queue.clone(), stop.clone(), &process, seed);
     let (answers, answered) = mpsc::unbounded_channel();
     let table = ServedTable::new(Some(answers));
-    tasks.spawn(stop.clone().run_until_cancelled_owned(pass_on(answered, queue.clone())));
+    tasks.spawn(process.own(stop.clone().run_until_cancelled_owned(pass_on(answered, queue.clone()))));
 
     let health = windlass_api::router(Arc::new(Listed(world.clone())), telemetry.registry());
-    tasks.spawn(logged("health and metrics", windlass_api::serve(health_listener, health, stop.clone())));
-    let (trust_sender, trust) = watch::channel(None);
-    tasks.spawn(follow_trust(client.clone(), trust_sender, stop.clone()));
-    let external = ExternalMetrics {
-        table: table.clone(),
-        leadership: leads.clone(),
-        clock: clock.clone(),
-        certificate: serving.clone(),
-        trust,
-        telemetry: telemetry.clone(),
+    let serving = match doors {
+        Doors::HandedOver(take) => {
+            let surface = Surface::new(table.clone(), leads.clone(), clock.clone(), telemetry.clone());
+            take(Surfaces { health, external_metrics: router(surface) });
+            None
+        }
+        Doors::Open { health: health_listener, metrics: metrics_listener } => {
+            let serving = certificate(&options, &client, &tasks, &stop).await?;
+            tasks.spawn(logged("health and metrics", windlass_api::serve(health_listener, health, stop.clone())));
+            let (trust_sender, trust) = watch::channel(None);
+            tasks.spawn(follow_trust(client.clone(), trust_sender, stop.clone()));
+            let external = ExternalMetrics {
+                table: table.clone(),
+                leadership: leads.clone(),
+                clock: clock.clone(),
+                certificate: serving.clone(),
+                trust,
+                telemetry: telemetry.clone(),
+            };
+            tasks.spawn(logged("external metrics", external.serve(metrics_listener, stop.clone())));
+            Some(serving)
+        }
     };
-    tasks.spawn(logged("external metrics", external.serve(metrics_listener, stop.clone())));
 
     let end_of_election = CancellationToken::new();
-    let election = tokio::spawn({
+    let election = tokio::spawn(process.own({
         let end = end_of_election.clone();
         async move {
             elector.run(&end).await;
             elector
         }
-    });
+    }));
 
     let leader = Leader {
         options,
@@ -138,6 +168,7 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
         serving,
         telemetry,
         metrics_port,
+        process,
     };
     leader.run(&stop).await;
 
@@ -155,6 +186,49 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The operator's surfaces before there is anything to serve: bound at once, so that an address in use is told at once.
+enum Doors {
+    Open { health: TcpListener, metrics: TcpListener },
+    HandedOver(Box<dyn FnOnce(Surfaces) + Send>),
+}
+
+impl Doors {
+    async fn open(options: &Options, serve: Serve) -> Result<Self, RunError> {
+        Ok(match serve {
+            Serve::Sockets => Self::Open {
+                health: listen(options.health_address, "--health-address").await?,
+                metrics: listen(options.metrics_address, "--metrics-address").await?,
+            },
+            Serve::HandedOver(take) => Self::HandedOver(take),
+        })
+    }
+
+    fn metrics_port(&self, options: &Options) -> u16 {
+        let bound = match self {
+            Self::Open { metrics, .. } => metrics.local_addr().ok(),
+            Self::HandedOver(_) => None,
+        };
+        bound.unwrap_or(options.metrics_address).port()
+    }
+}
+
+/// The serving certificate: from files, or from the Secret that the leader keeps.
+async fn certificate(
+    options: &Options,
+    client: &Client,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Arc<ServingCertificate>, FileError> {
+    let serving = ServingCertificate::new();
+    if let Some((certificate, key)) = &options.tls_files {
+        let files = CertificateFiles::load(certificate.clone(), key.clone(), serving.clone()).await?;
+        tasks.spawn(files.follow(stop.clone()));
+    } else {
+        tasks.spawn(follow_secret(client.clone(), options.namespace.clone(), serving.clone(), stop.clone()));
+    }
+    Ok(serving)
 }
 
 async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, RunError> {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windlass_crd::{NAME_LABEL, ScaledObjectSpec, ScaledObjectStatus, Target};
+use windlass_sources::Process;
 
+use crate::backoff::WatchBackoff;
 use crate::cache::{Cache, Scope, keep, version};
 use crate::key::ObjectKey;
 use crate::owners::Owners;
@@ -96,6 +99,8 @@ pub struct World {
     queue: Arc<Queue>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    process: Process,
+    seeds: AtomicU64,
 }
 
 /// One kind of target, and the objects that are scaled of it.
@@ -129,9 +134,16 @@ impl std::fmt::Debug for ClientBox {
 
 impl World {
     /// Starts watching scaled objects and HPAs, in `namespaces` or, if there are none, in all. Changes are marked in
-    /// `queue`. The watches end with `stop`.
+    /// `queue`. The watches end with `stop` and are tasks of `process`; `seed` spreads their retries.
     #[must_use]
-    pub fn start(client: Client, namespaces: Vec<String>, queue: Arc<Queue>, stop: CancellationToken) -> Arc<Self> {
+    pub fn start(
+        client: Client,
+        namespaces: Vec<String>,
+        queue: Arc<Queue>,
+        stop: CancellationToken,
+        process: &Process,
+        seed: u64,
+    ) -> Arc<Self> {
         let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
         let world = Arc::new(Self {
             client: ClientBox(client),
@@ -143,6 +155,8 @@ impl World {
             queue,
             tasks: TaskTracker::new(),
             stop,
+            process: process.clone(),
+            seeds: AtomicU64::new(seed),
         });
         world.watch_objects();
         world.watch_hpas();
@@ -242,9 +256,14 @@ impl World {
         kind
     }
 
+    /// A backoff for one more watch.
+    fn next_backoff(&self) -> WatchBackoff {
+        WatchBackoff::new(self.seeds.fetch_add(1, Ordering::Relaxed))
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
-        self.tasks.spawn(async move { stop.run_until_cancelled(task).await });
+        self.tasks.spawn(self.process.own(async move { stop.run_until_cancelled(task).await }));
     }
 
     async fn watch_kind(self: Arc<Self>, name: Kind, kind: Arc<TargetKind>) {
@@ -270,9 +289,10 @@ impl World {
                 None => Api::all_with(self.client.0.clone(), &resource),
             };
             let (kind, queue, what) = (kind.clone(), self.queue.clone(), resource.plural.clone());
+            let watch = (watch_config(), self.next_backoff());
             self.spawn(async move {
                 let changed = |at: &ObjectKey| kind.mark(at, &queue);
-                keep(&what, (scope, api), watch_config(), kind.cache.clone(), SeenTarget::from, changed).await;
+                keep(&what, (scope, api), watch, kind.cache.clone(), SeenTarget::from, changed).await;
             });
         }
     }
@@ -298,9 +318,9 @@ impl World {
                 None => Api::all_with(self.client.0.clone(), &resource),
             };
             let (cache, queue) = (self.objects.clone(), self.queue.clone());
+            let watch = (watch_config(), self.next_backoff());
             self.spawn(async move {
-                keep("scaledobjects", (scope, api), watch_config(), cache, SeenObject::from, |key| queue.mark(key))
-                    .await;
+                keep("scaledobjects", (scope, api), watch, cache, SeenObject::from, |key| queue.mark(key)).await;
             });
         }
     }
@@ -312,7 +332,7 @@ impl World {
                 None => Api::all(self.client.0.clone()),
             };
             let cache = self.hpas.clone();
-            let config = watch_config().labels(NAME_LABEL);
+            let watch = (watch_config().labels(NAME_LABEL), self.next_backoff());
             let world = self.clone();
             self.spawn(async move {
                 let changed = |at: &ObjectKey| {
@@ -320,7 +340,7 @@ impl World {
                     let owner = owner.map(|owner| ObjectKey::new(&at.namespace, &owner));
                     world.owners().set(at, owner).iter().for_each(|owner| world.queue.mark(owner));
                 };
-                keep("horizontalpodautoscalers", (scope, api), config, cache, SeenHpa::from, changed).await;
+                keep("horizontalpodautoscalers", (scope, api), watch, cache, SeenHpa::from, changed).await;
             });
         }
     }

@@ -13,6 +13,8 @@
 mod metadata;
 #[cfg(feature = "connect")]
 pub mod poller;
+#[cfg(feature = "connect")]
+mod process;
 pub mod rabbitmq;
 mod registry;
 mod secret;
@@ -20,6 +22,8 @@ mod secret;
 mod upstream;
 
 pub use metadata::{ConfigError, Metadata};
+#[cfg(feature = "connect")]
+pub use process::{Owned, Process};
 pub use registry::{Connection, Parsed, Query, TriggerInput, kinds, parse};
 #[cfg(feature = "connect")]
 pub use registry::{Dependencies, connect};

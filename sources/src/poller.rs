@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windlass_decision::Outcome;
 
-use crate::{Connection, Dependencies, Query, Upstream};
+use crate::{Connection, Dependencies, Process, Query, Upstream};
 
 /// Who asked: `namespace/name` of an object. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,6 +97,7 @@ pub struct Poller {
     connect: Arc<Connect>,
     sink: Arc<dyn Sink>,
     seed: u64,
+    process: Process,
     state: Mutex<State>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -158,7 +159,14 @@ impl Poller {
     #[must_use]
     pub fn with_connect(connect: Arc<Connect>, seed: u64, sink: Arc<dyn Sink>) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        Self { connect, sink, seed, state: Mutex::default(), stop, tasks }
+        Self { connect, sink, seed, process: Process::default(), state: Mutex::default(), stop, tasks }
+    }
+
+    /// The same poller, its tasks being those of `process`.
+    #[must_use]
+    pub fn within(mut self, process: Process) -> Self {
+        self.process = process;
+        self
     }
 
     /// Replaces all subscriptions of `key`. The same list again changes nothing. New queries are read within 20 ms. Never
@@ -224,8 +232,9 @@ impl Poller {
             let seed = self.seed.wrapping_add(*started);
             *started += 1;
             let upstream = (self.connect)(connection);
-            let task = task::Task::new(upstream, Arc::clone(&shared), Arc::clone(&self.sink), seed);
-            self.tasks.spawn(task.run(stop.clone()));
+            let process = self.process.clone();
+            let task = task::Task::new(upstream, Arc::clone(&shared), Arc::clone(&self.sink), seed, process);
+            self.tasks.spawn(self.process.own(task.run(stop.clone())));
             Handle { shared, stop }
         })
     }

@@ -13,6 +13,7 @@ use windlass_crd::{GROUP, ScaledObject, ScaledObjectStatus, VERSION};
 use crate::apply::writer::{WriteError, Writer};
 use crate::cache::version;
 use crate::key::ObjectKey;
+use crate::mutant::{self, Mutant};
 use crate::plan::{Effect, Note, Scale};
 use crate::world::SeenHpa;
 
@@ -160,7 +161,7 @@ async fn write_scale(scale: &Scale, key: &ObjectKey, client: Client, writer: &Wr
             name: Some(scale.target.name.clone()),
             namespace: Some(key.namespace.to_string()),
             uid: Some(scale.seen.uid.clone()),
-            resource_version: Some(scale.seen.version.to_string()),
+            resource_version: Some(scale.seen.version.to_string()).filter(|_| !mutant::is(Mutant::StaleCacheTrusted)),
             ..ObjectMeta::default()
         },
         spec: Some(ScaleSpec { replicas: i32::try_from(scale.to).ok() }),

@@ -10,6 +10,7 @@ use windlass_decision::{FailureKind, State};
 use windlass_sources::ConfigError;
 
 use crate::apply::Applied;
+use crate::mutant::{self, Mutant};
 use crate::world::{SeenHpa, SeenObject, SeenTarget};
 
 /// How long a written HPA is believed in although the watch does not show it: it may have been deleted meanwhile.
@@ -90,7 +91,13 @@ impl Memory {
     /// The target as it is.
     pub fn newest_target(&mut self, seen: &SeenTarget) -> SeenTarget {
         match &self.target {
-            Some(written) if written.uid == seen.uid && written.version > seen.version => written.clone(),
+            Some(written)
+                if written.uid == seen.uid
+                    && written.version > seen.version
+                    && !mutant::is(Mutant::StaleCacheTrusted) =>
+            {
+                written.clone()
+            }
             _ => {
                 self.target = None;
                 seen.clone()

@@ -24,6 +24,8 @@ use crate::apply::{Applied, ApplyError, Ctx, apply, tell};
 use crate::engine::memory::Memory;
 use crate::external_metrics::ServedTable;
 use crate::key::ObjectKey;
+#[cfg(feature = "mutants")]
+use crate::mutant::{self, Mutant};
 use crate::plan::{Effect, Note};
 use crate::queue::Queue;
 use crate::readings::Readings;
@@ -105,6 +107,10 @@ impl Engine {
         let mut tellings: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
         let places = Arc::new(Places { all: Semaphore::new(PARALLEL), later: Semaphore::new(PARALLEL_LATER) });
         self.world.objects.keys().iter().for_each(|key| self.queue.mark(key));
+        #[cfg(feature = "mutants")]
+        if mutant::is(Mutant::HpaDeletedOnRestart) {
+            self.delete_all_hpas().await;
+        }
         loop {
             let marked: BTreeSet<ObjectKey> = tokio::select! {
                 biased;
@@ -133,6 +139,16 @@ impl Engine {
             }
             self.telemetry.scaled_objects(objects.len());
             self.telemetry.reconcile_queue_depth(self.queue.depth());
+        }
+    }
+
+    #[cfg(feature = "mutants")]
+    async fn delete_all_hpas(&self) {
+        for at in self.world.hpas.keys() {
+            let uid = self.world.hpas.get(&at).map(|hpa| hpa.uid.clone()).unwrap_or_default();
+            let effect = Effect::DeleteHpa { name: at.name.to_string(), uid };
+            // The bug is in the asking.
+            let _ = apply(&effect, &at, "", &self.ctx).await;
         }
     }
 

@@ -14,7 +14,7 @@ use windlass_decision::Outcome;
 
 use super::plan::{Batch, Plan};
 use super::{Shared, Sink, lock};
-use crate::{Push, Upstream};
+use crate::{Process, Push, Upstream};
 
 /// How long an upstream may take to close.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
@@ -24,6 +24,7 @@ pub(super) struct Task {
     shared: Arc<Shared>,
     sink: Arc<dyn Sink>,
     plan: Plan,
+    process: Process,
     readings: JoinSet<Vec<Outcome>>,
     /// The batches of `readings`: few, so a list will do.
     batches: Vec<(Id, Batch)>,
@@ -31,9 +32,15 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(upstream: Arc<dyn Upstream>, shared: Arc<Shared>, sink: Arc<dyn Sink>, seed: u64) -> Self {
-        let pushes = upstream.watch();
-        Self { upstream, shared, sink, plan: Plan::new(seed), readings: JoinSet::new(), batches: Vec::new(), pushes }
+    pub(super) fn new(
+        upstream: Arc<dyn Upstream>,
+        shared: Arc<Shared>,
+        sink: Arc<dyn Sink>,
+        seed: u64,
+        process: Process,
+    ) -> Self {
+        let (pushes, plan) = (upstream.watch(), Plan::new(seed));
+        Self { upstream, shared, sink, plan, process, readings: JoinSet::new(), batches: Vec::new(), pushes }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -59,7 +66,7 @@ impl Task {
     fn start(&mut self) {
         for batch in self.plan.due(Instant::now()) {
             let (upstream, queries) = (Arc::clone(&self.upstream), Arc::clone(&batch.queries));
-            let handle = self.readings.spawn(async move { upstream.read(&queries).await });
+            let handle = self.readings.spawn(self.process.own(async move { upstream.read(&queries).await }));
             self.batches.push((handle.id(), batch));
         }
     }
