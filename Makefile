@@ -29,8 +29,8 @@ ARGS ?=
 RIG_ENV = WINDLASS_RIG_BIN="$$($(CLUSTER)/build.sh | tail -1)"
 BIN_ENV = WINDLASS_BIN="$(CARGO_TARGET_DIR)/debug/windlass"
 
-.PHONY: help setup build test test-unit test-it test-sources test-e2e test-cluster-unit test-cluster-smoke test-scripts crate-alone lint doc crd \
-	cluster cluster-build run bench-latency audit clean
+.PHONY: help setup build test test-unit test-it test-disasters test-hpa test-sources test-e2e test-cluster-unit test-cluster-smoke test-scripts crate-alone lint doc crd \
+	cluster cluster-build run demo bench-latency bench-sim audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-20s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,8 @@ test: ## everything that tests: sets up what it needs, starts its own control pl
 	@scripts/stage.sh test-cluster-unit $(MAKE) test-cluster-unit
 	@scripts/stage.sh test-unit $(MAKE) test-unit
 	@scripts/stage.sh test-it $(MAKE) test-it
+	@scripts/stage.sh test-disasters $(MAKE) test-disasters
+	@scripts/stage.sh test-hpa $(MAKE) test-hpa
 	@scripts/stage.sh test-sources $(MAKE) test-sources
 	@scripts/stage.sh test-cluster-smoke $(MAKE) test-cluster-smoke
 	@scripts/stage.sh test-e2e $(MAKE) test-e2e
@@ -59,6 +61,14 @@ test-unit: ## unit and documentation tests of all crates
 
 test-it: ## integration tests without a cluster, in seconds
 	$(BIN_ENV) $(CARGO) test $(ALL) --test it --test management_api -- $(ARGS)
+
+test-disasters: ## thousands of simulated disasters, each drawn from a seed; WINDLASS_SEEDS sets how many
+	$(CARGO) test $(ALL) --test disasters -- --nocapture --test-threads 1 $(ARGS)
+
+test-hpa: ## the HPA algorithm held against Kubernetes' own, in virtual time
+	@mkdir -p "$(CARGO_TARGET_DIR)"
+	cd $(CLUSTER) && $(GO) test -c -o "$(CARGO_TARGET_DIR)/hpa.test" ./hpa
+	WINDLASS_HPA_TEST="$(CARGO_TARGET_DIR)/hpa.test" $(CARGO) test $(ALL) --test hpa -- --nocapture $(ARGS)
 
 test-sources: ## the sources against real brokers, without a cluster
 	$(CARGO) test $(ALL) --test rabbitmq_broker -- $(ARGS)
@@ -105,6 +115,16 @@ cluster: cluster-build ## starts a test control plane in the foreground, state i
 
 run: setup cluster-build build ## the main job: control plane, RabbitMQ, operator and an example that scales 0 -> 4 -> 0
 	$(RIG_ENV) $(BIN_ENV) "$(CARGO_TARGET_DIR)/debug/run" $(ARGS)
+
+demo: ## the product without a cluster: a day of five workloads in two minutes
+	$(CARGO) run --release $(LOCKED) -p windlass -- demo $(ARGS)
+
+bench-sim: ## what the simulator costs: disasters, a replay of 30 days, the demo (release build)
+	$(CARGO) build --release $(LOCKED) -p windlass -p windlass-tests
+	"$(CARGO_TARGET_DIR)/release/windlass-tests" hunt --count 2000 $(ARGS)
+	$(CARGO) test --release $(LOCKED) -p windlass-simulate cost -- --nocapture
+	$(CARGO) test --release $(LOCKED) -p windlass-decision cost -- --nocapture
+	time "$(CARGO_TARGET_DIR)/release/windlass" demo --headless --speed 20000 --for 4320ms | tail -6
 
 bench-latency: setup cluster-build ## publish to /scale and to Ready, p50 and p99; 1,000 objects (release build, many minutes)
 	$(CARGO) build --release $(LOCKED) -p windlass -p windlass-tests

@@ -2,8 +2,10 @@
 //! is done in the crates behind it.
 
 mod crd;
+mod demo;
 mod get;
 mod operator;
+mod simulate;
 
 use clap::{Parser, Subcommand};
 
@@ -16,6 +18,7 @@ use clap::{Parser, Subcommand};
     max_term_width = 120,
     after_help = "\
 Examples:
+  windlass demo                                      see it work, without a cluster
   windlass crd | kubectl apply --server-side -f -    install the resource types
   windlass operator --help                           the settings of the operator
   windlass get so -A                                 what is scaled, and why"
@@ -27,12 +30,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the product without a cluster: a day of five workloads in two minutes.
+    Demo(demo::Args),
     /// Run one replica of the operator.
     Operator(Box<operator::Args>),
     /// Print the CustomResourceDefinitions as YAML.
     Crd,
     /// List what is scaled.
     Get(get::Args),
+    /// Replay a recorded load through ScaledObjects, without a cluster.
+    Simulate(Box<simulate::Args>),
     /// Print the version.
     Version,
 }
@@ -41,9 +48,11 @@ fn main() -> anyhow::Result<()> {
     // One TLS stack for everything: rustls with aws-lc-rs. It fails only if one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Operator(args) => operator::run(*args),
         Command::Crd => crd::run(),
         Command::Get(args) => get::run(args),
+        Command::Simulate(args) => simulate::run(*args),
         Command::Version => {
             println!("windlass {}", env!("CARGO_PKG_VERSION"));
             Ok(())

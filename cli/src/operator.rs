@@ -83,7 +83,7 @@ enum LogFormat {
 }
 
 /// `1h`, `5m`, `15s`, `500ms`, or several of them together.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = |why: &dyn std::fmt::Display| format!("{why}; write a time such as 15s, 500ms or 5m");
     let span: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| wrong(&error))?;
     Duration::try_from(span).map_err(|_| wrong(&"a time cannot be negative"))
@@ -192,7 +192,7 @@ fn start_logging(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     tokio::spawn(async move {

@@ -15,6 +15,7 @@ mod backoff;
 mod cache;
 pub mod certificates;
 pub mod clock;
+mod deadline;
 mod engine;
 pub mod external_metrics;
 mod hpa;

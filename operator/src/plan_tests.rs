@@ -81,6 +81,7 @@ impl Stage {
             created_at: self.object.created_at,
             last_active_time: self.object.status.last_active_time.as_ref().map(|time| time.0),
             hpa_answer: None,
+            since_last: None,
         };
         let decision = decide(&observation, &self.valid.config, &State::default(), self.now);
         let seen = status::Decided {

@@ -20,6 +20,7 @@ use windlass_sources::Process;
 
 use crate::backoff::WatchBackoff;
 use crate::cache::{Cache, Scope, keep, version};
+use crate::deadline::answered_in_time;
 use crate::key::ObjectKey;
 use crate::owners::Owners;
 use crate::queue::Queue;
@@ -146,7 +147,7 @@ impl World {
     ) -> Arc<Self> {
         let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
         let world = Arc::new(Self {
-            client: ClientBox(client),
+            client: ClientBox(answered_in_time(client)),
             objects: Arc::new(Cache::new(&scopes)),
             hpas: Arc::new(Cache::new(&scopes)),
             owners: Mutex::default(),

@@ -14,8 +14,35 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("windlass-crd", &["windlass-decision", "windlass-sources"]),
     ("windlass-api", &["windlass-decision"]),
     ("windlass-operator", &["windlass-api", "windlass-crd", "windlass-decision", "windlass-ml", "windlass-sources"]),
-    ("windlass", &["windlass-api", "windlass-crd", "windlass-decision", "windlass-operator"]),
-    ("windlass-tests", &["windlass-crd", "windlass-decision"]),
+    (
+        "windlass",
+        &[
+            "windlass-api",
+            "windlass-crd",
+            "windlass-decision",
+            "windlass-kubesim",
+            "windlass-operator",
+            "windlass-rehearsal",
+            "windlass-simulate",
+        ],
+    ),
+    ("windlass-kubesim", &["windlass-decision"]),
+    ("windlass-simulate", &["windlass-crd", "windlass-decision", "windlass-sources"]),
+    (
+        "windlass-rehearsal",
+        &["windlass-crd", "windlass-decision", "windlass-kubesim", "windlass-operator", "windlass-sources"],
+    ),
+    (
+        "windlass-tests",
+        &[
+            "windlass-crd",
+            "windlass-decision",
+            "windlass-kubesim",
+            "windlass-operator",
+            "windlass-rehearsal",
+            "windlass-simulate",
+        ],
+    ),
 ];
 
 /// Crates from outside that must not be reached, however far away: by the crate's own features, without its tests.

@@ -2,4 +2,6 @@
 
 mod arrows;
 mod cli;
+mod demo;
 mod files;
+mod simulate;

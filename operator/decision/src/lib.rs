@@ -14,6 +14,7 @@
 mod clock;
 mod config;
 mod decide;
+pub mod hpa;
 mod observation;
 mod reason;
 mod rules;

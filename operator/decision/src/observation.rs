@@ -25,6 +25,9 @@ pub struct Observation {
     pub last_active_time: Option<Timestamp>,
     /// The last time the external metrics of this object were asked for.
     pub hpa_answer: Option<HpaAnswer>,
+    /// The time since the previous decision by a clock that cannot be set, if it is known. The wall clock may have been
+    /// stepped since then; no more than this is counted as quiet.
+    pub since_last: Option<Duration>,
 }
 
 /// The last answers given out by the external metrics server for one object.

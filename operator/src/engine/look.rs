@@ -87,6 +87,7 @@ impl Engine {
             created_at: object.created_at,
             last_active_time: last_active(memory.current_status(object), target.replicas, now),
             hpa_answer: self.table.answered(&key.namespace, &key.name),
+            since_last: memory.decided_at.replace(Instant::now()).map(|at| at.elapsed()),
         };
         let started = Instant::now();
         let decision = decide(&observation, &valid.config, &memory.state, now);

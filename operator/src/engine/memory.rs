@@ -26,6 +26,8 @@ pub(super) struct Memory {
     pub generation: Option<i64>,
     pub valid: Option<Result<Arc<Validated>, Arc<[ConfigError]>>>,
     pub state: State,
+    /// When the last decision was made.
+    pub decided_at: Option<Instant>,
     /// A plan is being carried out.
     pub busy: bool,
     /// A look was wanted meanwhile.

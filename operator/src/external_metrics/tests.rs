@@ -450,7 +450,7 @@ fn a_request_among_a_thousand_objects_costs_little() {
         );
         let before = cpu();
         for number in 0..REQUESTS {
-            let request = axum::http::Request::get(format!("{METRIC}-{}", number % 1000))
+            let request = http::Request::get(format!("{METRIC}-{}", number % 1000))
                 .header("X-Remote-User", HPA)
                 .extension(peer.clone())
                 .body(Body::empty())

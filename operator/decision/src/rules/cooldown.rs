@@ -31,6 +31,7 @@ fn counted_gap(clock: &Cooldown, observation: &Observation, now: Timestamp) -> D
         .filter(|_| clock.last_was_quiet)
         .and_then(|last| Duration::try_from(now.duration_since(last)).ok())
         .filter(|gap| *gap <= window)
+        .map(|gap| observation.since_last.map_or(gap, |steady| gap.min(steady)))
         .unwrap_or_default()
 }
 

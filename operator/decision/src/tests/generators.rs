@@ -187,7 +187,9 @@ fn input(
     (config(), observation, state, now).prop_map(|(config, observation, (cooldown, hold, unserved_since), now)| {
         let (mut triggers, replicas, ready, created_at, last_active_time, hpa_answer) = observation;
         triggers.truncate(config.triggers().len());
-        let observation = Observation { triggers, replicas, ready, created_at, last_active_time, hpa_answer };
+        let since_last = None;
+        let observation =
+            Observation { triggers, replicas, ready, created_at, last_active_time, hpa_answer, since_last };
         Input { config, observation, state: State { cooldown, hold, unserved_since }, now }
     })
 }

@@ -54,6 +54,7 @@ fn adopted() -> Observation {
         created_at: noon(),
         last_active_time: Some(noon()),
         hpa_answer: None,
+        since_last: None,
     }
 }
 

@@ -52,6 +52,14 @@ fn a_silent_source_stops_the_cooldown_though_nothing_failed() {
 }
 
 #[test]
+fn a_clock_that_is_set_forward_shortens_no_cooldown() {
+    let timeline = drained().at(1).since_last(1).reads(0.0).expect(CoolingDown).quiet_for(1);
+    // Stepped by 8 s within a second, which the fresh window of 10 s would let pass.
+    let timeline = timeline.at(10).since_last(1).reads(0.0).expect(CoolingDown).quiet_for(2);
+    timeline.at(11).since_last(1).reads(0.0).expect(CoolingDown).quiet_for(3);
+}
+
+#[test]
 fn a_gap_longer_than_the_fresh_window_does_not_count() {
     let timeline = drained().at(10).reads(0.0).expect(CoolingDown).quiet_for(10);
     let timeline = timeline.at_ms(20_001).reads(0.0).expect(CoolingDown).quiet_for(10);

@@ -123,6 +123,7 @@ impl Object {
             created_at: start(),
             last_active_time: None,
             hpa_answer: None,
+            since_last: None,
         };
         Timeline { config, observation, state: State::default(), now: start(), last: None }
     }
@@ -146,6 +147,12 @@ impl Timeline {
 
     pub(super) fn at_ms(mut self, milliseconds: i64) -> Self {
         self.now = start() + SignedDuration::from_millis(milliseconds);
+        self
+    }
+
+    /// By a clock that cannot be set, the previous decision was so many seconds ago.
+    pub(super) fn since_last(mut self, seconds: u64) -> Self {
+        self.observation.since_last = Some(Duration::from_secs(seconds));
         self
     }
 

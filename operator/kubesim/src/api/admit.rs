@@ -1,0 +1,225 @@
+//! What the API server adds to and refuses of an object before it is stored: schemas of custom resources, and the defaults
+//! and rules of the built-in kinds that users of an autoscaler meet. It stores nothing.
+
+use serde_json::{Value, json};
+
+use super::kind::Kind;
+use super::status::{Cause, Status};
+
+/// Whether a status that is sent with a new object is kept. Real clusters drop it; so do we.
+pub(super) const fn keeps_status(_: &Kind) -> bool {
+    false
+}
+
+/// A field that has to be there.
+pub(super) fn required(field: &str, why: &str) -> Cause {
+    Cause { reason: "FieldValueRequired", field: field.to_owned(), message: format!("Required value: {why}") }
+}
+
+/// A field that is wrong.
+pub(super) fn invalid(field: &str, value: &Value, why: &str) -> Cause {
+    Cause { reason: "FieldValueInvalid", field: field.to_owned(), message: format!("Invalid value: {value}: {why}") }
+}
+
+/// 404 for a namespace that is not there.
+pub(super) fn no_namespace(name: &str) -> Status {
+    let details = Some(json!({"name": name, "kind": "namespaces"}));
+    Status { details, ..Status::new(404, "NotFound", format!("namespaces {name:?} not found")) }
+}
+
+/// Fills in defaults and refuses what is wrong.
+pub(super) fn admit(kind: &Kind, object: &mut Value) -> Result<(), Status> {
+    let mut causes = Vec::new();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if let Some(why) = wrong_name(kind, &name) {
+        causes.push(invalid("metadata.name", &json!(name), why));
+    }
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("apps", "Deployment" | "ReplicaSet" | "StatefulSet") | ("", "ReplicationController") => {
+            workload(kind, object, &mut causes);
+        }
+        ("autoscaling", "HorizontalPodAutoscaler") => hpa(object, &mut causes),
+        ("batch", "Job") => job(object),
+        ("", "Pod") => pod(object),
+        ("", "Namespace") => namespace(object),
+        _ => {}
+    }
+    if let Some(schema) = &kind.schema {
+        schema.shape(object);
+        causes.extend(schema.check(object));
+    }
+    if causes.is_empty() { Ok(()) } else { Err(Status::invalid(kind, &name, &causes)) }
+}
+
+/// RFC 1123 subdomains for most kinds; RBAC names are free, and services and namespaces are labels.
+fn wrong_name(kind: &Kind, name: &str) -> Option<&'static str> {
+    if kind.group == "rbac.authorization.k8s.io" {
+        return None;
+    }
+    let is_label = matches!(kind.kind.as_str(), "Namespace" | "Service");
+    let fits = |part: &str| {
+        let inner = part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        inner && edge(part.chars().next()) && edge(part.chars().last())
+    };
+    if is_label && !(fits(name) && name.len() <= 63) {
+        return Some(
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and \
+             end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+             '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+        );
+    }
+    (!(name.split('.').all(fits) && name.len() <= 253)).then_some(
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start \
+         and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+         '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+    )
+}
+
+fn fill(object: &mut Value, name: &str, value: Value) {
+    if object.is_object() && object[name].is_null() {
+        object[name] = value;
+    }
+}
+
+fn workload(kind: &Kind, object: &mut Value, causes: &mut Vec<Cause>) {
+    let spec = &mut object["spec"];
+    if !spec.is_object() {
+        causes.push(required("spec", "give one"));
+        return;
+    }
+    fill(spec, "replicas", json!(1));
+    if let Some(replicas) = spec["replicas"].as_i64().filter(|replicas| *replicas < 0) {
+        causes.push(invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0"));
+    }
+    if kind.group == "apps" {
+        if spec["selector"].is_null() {
+            causes.push(required("spec.selector", ""));
+        } else if let Some(labels) = spec["selector"]["matchLabels"].as_object() {
+            let template = &spec["template"]["metadata"]["labels"];
+            if labels.iter().any(|(name, value)| template[name] != *value) {
+                causes.push(invalid(
+                    "spec.template.metadata.labels",
+                    template,
+                    "`selector` does not match template `labels`",
+                ));
+            }
+        }
+    }
+    if kind.kind == "Deployment" {
+        fill(spec, "progressDeadlineSeconds", json!(600));
+        fill(spec, "revisionHistoryLimit", json!(10));
+        let rolling = json!({"maxSurge": "25%", "maxUnavailable": "25%"});
+        fill(spec, "strategy", json!({"type": "RollingUpdate", "rollingUpdate": rolling}));
+    }
+    template(&mut spec["template"]);
+}
+
+fn template(template: &mut Value) {
+    if let Some(spec) = template.get_mut("spec").filter(|spec| spec.is_object()) {
+        pod_spec(spec);
+    }
+}
+
+fn pod_spec(spec: &mut Value) {
+    for (name, value) in [
+        ("restartPolicy", json!("Always")),
+        ("terminationGracePeriodSeconds", json!(30)),
+        ("dnsPolicy", json!("ClusterFirst")),
+        ("securityContext", json!({})),
+        ("schedulerName", json!("default-scheduler")),
+    ] {
+        fill(spec, name, value);
+    }
+    for container in spec["containers"].as_array_mut().into_iter().flatten() {
+        for (name, value) in [
+            ("resources", json!({})),
+            ("terminationMessagePath", json!("/dev/termination-log")),
+            ("terminationMessagePolicy", json!("File")),
+        ] {
+            fill(container, name, value);
+        }
+        let image = container["image"].as_str().unwrap_or_default();
+        let tag = image.rsplit('/').next().unwrap_or_default().split_once(':').map(|(_, tag)| tag);
+        let policy = if tag.is_none_or(|tag| tag == "latest") { "Always" } else { "IfNotPresent" };
+        fill(container, "imagePullPolicy", json!(policy));
+    }
+}
+
+fn pod(object: &mut Value) {
+    if object["spec"].is_object() {
+        pod_spec(&mut object["spec"]);
+    }
+    // Every pod begins like this; the kubelet says the rest.
+    if object["status"].is_null() {
+        object["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
+    }
+}
+
+fn job(object: &mut Value) {
+    let spec = &mut object["spec"];
+    if spec.is_object() {
+        let parallel = spec["parallelism"].is_null();
+        if spec["completions"].is_null() && parallel {
+            spec["completions"] = json!(1);
+        }
+        fill(spec, "parallelism", json!(1));
+        fill(spec, "backoffLimit", json!(6));
+        fill(spec, "completionMode", json!("NonIndexed"));
+        fill(spec, "suspend", json!(false));
+        template(&mut spec["template"]);
+    }
+}
+
+fn namespace(object: &mut Value) {
+    let name = object["metadata"]["name"].clone();
+    object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+    fill(object, "spec", json!({"finalizers": ["kubernetes"]}));
+    fill(object, "status", json!({"phase": "Active"}));
+}
+
+/// The defaults of `autoscaling/v2` (Kubernetes page "Horizontal Pod Autoscaling", "Default behavior"), and its checks.
+fn hpa(object: &mut Value, causes: &mut Vec<Cause>) {
+    let spec = &mut object["spec"];
+    if !spec.is_object() {
+        causes.push(required("spec.maxReplicas", "give one"));
+        return;
+    }
+    fill(spec, "minReplicas", json!(1));
+    let (min, max) = (spec["minReplicas"].as_i64().unwrap_or(1), spec["maxReplicas"].as_i64().unwrap_or(0));
+    if min < 1 {
+        causes.push(invalid("spec.minReplicas", &json!(min), "must be greater than or equal to 1"));
+    }
+    if max < 1 {
+        causes.push(invalid("spec.maxReplicas", &json!(max), "must be greater than 0"));
+    } else if max < min {
+        causes.push(invalid("spec.maxReplicas", &json!(max), "must be greater than or equal to `minReplicas`"));
+    }
+    for (name, path) in [("kind", "spec.scaleTargetRef.kind"), ("name", "spec.scaleTargetRef.name")] {
+        if spec["scaleTargetRef"][name].as_str().unwrap_or_default().is_empty() {
+            causes.push(Cause {
+                reason: "FieldValueRequired",
+                field: path.to_owned(),
+                message: "Required value".to_owned(),
+            });
+        }
+    }
+    if spec["metrics"].as_array().is_none_or(Vec::is_empty) {
+        let target = json!({"type": "Utilization", "averageUtilization": 80});
+        spec["metrics"] = json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
+    }
+    let policies =
+        [("Percent", 100), ("Pods", 4)].map(|(kind, value)| json!({"type": kind, "value": value, "periodSeconds": 15}));
+    if spec["behavior"].is_object() {
+        let behavior = &mut spec["behavior"];
+        fill(behavior, "scaleUp", json!({}));
+        fill(behavior, "scaleDown", json!({}));
+        let [percent, pods] = policies;
+        fill(&mut behavior["scaleUp"], "stabilizationWindowSeconds", json!(0));
+        fill(&mut behavior["scaleUp"], "policies", json!([pods, percent]));
+        fill(&mut behavior["scaleDown"], "policies", json!([percent]));
+        for direction in ["scaleUp", "scaleDown"] {
+            fill(&mut behavior[direction], "selectPolicy", json!("Max"));
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Answers that are no success, in the words of the Kubernetes API server. It shapes answers and decides none.
+
+use serde_json::{Value, json};
+
+use super::kind::Kind;
+
+/// A `metav1.Status` of failure.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{message} ({code} {reason})")]
+pub struct Status {
+    /// HTTP status.
+    pub code: u16,
+    /// `NotFound`, `Conflict`, ...
+    pub reason: String,
+    /// The text.
+    pub message: String,
+    /// `details`, if there are any.
+    pub details: Option<Value>,
+}
+
+/// One thing that is wrong with an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// `FieldValueInvalid`, `FieldValueRequired`, ...
+    pub reason: &'static str,
+    /// The path of the field.
+    pub field: String,
+    /// The text, without the field.
+    pub message: String,
+}
+
+impl Status {
+    /// Any failure.
+    #[must_use]
+    pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
+        Self { code, reason: reason.to_owned(), message: message.into(), details: None }
+    }
+
+    /// 404 for an object.
+    #[must_use]
+    pub fn not_found(kind: &Kind, name: &str) -> Self {
+        Self::about(404, "NotFound", kind, name, format!("{} {name:?} not found", kind.qualified()))
+    }
+
+    /// 404 for a path.
+    #[must_use]
+    pub fn no_such_path() -> Self {
+        Self::new(404, "NotFound", "the server could not find the requested resource")
+    }
+
+    /// 409 for a name that is taken.
+    #[must_use]
+    pub fn already_exists(kind: &Kind, name: &str) -> Self {
+        Self::about(409, "AlreadyExists", kind, name, format!("{} {name:?} already exists", kind.qualified()))
+    }
+
+    /// 409 for an object that has changed.
+    #[must_use]
+    pub fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", kind.qualified());
+        Self::about(409, "Conflict", kind, name, message)
+    }
+
+    /// 409 for an object that was modified since it was read.
+    #[must_use]
+    pub fn modified(kind: &Kind, name: &str) -> Self {
+        Self::conflict(
+            kind,
+            name,
+            "the object has been modified; please apply your changes to the latest version and try again",
+        )
+    }
+
+    /// 422.
+    #[must_use]
+    pub fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Self {
+        let said: Vec<_> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        let said = if let [one] = &said[..] { one.clone() } else { format!("[{}]", said.join(", ")) };
+        let what = if kind.group.is_empty() { kind.kind.clone() } else { format!("{}.{}", kind.kind, kind.group) };
+        let details = json!({
+            "name": name, "group": kind.group, "kind": kind.kind,
+            "causes": causes.iter().map(|cause| json!({
+                "reason": cause.reason, "message": cause.message, "field": cause.field,
+            })).collect::<Vec<_>>(),
+        });
+        Self {
+            code: 422,
+            reason: "Invalid".to_owned(),
+            message: format!("{what} {name:?} is invalid: {said}"),
+            details: Some(details),
+        }
+    }
+
+    /// 400.
+    #[must_use]
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    /// 410 for a version that is not kept any more.
+    #[must_use]
+    pub fn expired(asked: u64, oldest: u64) -> Self {
+        Self::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
+    }
+
+    /// 503.
+    #[must_use]
+    pub fn unavailable(message: &str) -> Self {
+        Self::new(503, "ServiceUnavailable", message)
+    }
+
+    /// Whether the object is not there.
+    #[must_use]
+    pub const fn is_not_found(&self) -> bool {
+        self.code == 404
+    }
+
+    /// Whether somebody else wrote in between.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.code == 409 && self.reason == "Conflict"
+    }
+
+    /// As the API server writes it.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let mut value = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.code,
+        });
+        if let Some(details) = &self.details {
+            value["details"] = details.clone();
+        }
+        value
+    }
+
+    fn about(code: u16, reason: &str, kind: &Kind, name: &str, message: String) -> Self {
+        let details = if kind.group.is_empty() {
+            json!({"name": name, "kind": kind.plural})
+        } else {
+            json!({"name": name, "group": kind.group, "kind": kind.plural})
+        };
+        Self { code, reason: reason.to_owned(), message, details: Some(details) }
+    }
+}

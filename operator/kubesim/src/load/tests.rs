@@ -1,0 +1,4 @@
+//! The load model as timelines and properties.
+
+mod arrivals;
+mod queues;
