@@ -21,7 +21,9 @@ Examples:
   windlass demo                                      see it work, without a cluster
   windlass crd | kubectl apply --server-side -f -    install the resource types
   windlass operator --help                           the settings of the operator
-  windlass get so -A                                 what is scaled, and why"
+  windlass get so -A                                 what is scaled, and why
+  windlass simulate --series load.csv --policy so.yaml --service-rate 5
+                                                     what a ScaledObject would have done with a recorded load"
 )]
 struct Cli {
     #[command(subcommand)]
