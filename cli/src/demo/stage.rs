@@ -50,10 +50,11 @@ impl Stage {
         let began = Instant::now();
         let (mut opened, mut drawn, mut ticks) = (false, None::<Instant>, 0_u64);
         let tick = (self.speed * 0.005).clamp(0.01, TICK);
-        let lasts = self.lasts.as_secs_f64() * self.speed;
+        // Whole nanoseconds, so that the end can be reached.
+        let lasts = self.lasts.mul_f64(self.speed);
         while !self.stop.is_cancelled() {
             ticks += 1;
-            let next = Duration::from_secs_f64((ticks as f64 * tick).min(lasts));
+            let next = Duration::from_secs_f64(ticks as f64 * tick).min(lasts);
             sleep(next.saturating_sub(world.elapsed())).await;
             if !opened && let Some(health) = replica.health() {
                 // Whoever serves may have failed, and has said so.
@@ -75,7 +76,7 @@ impl Stage {
                     }
                 }
             }
-            if next.as_secs_f64() >= lasts {
+            if next >= lasts {
                 break;
             }
             self.wait(began, next);
