@@ -3,6 +3,7 @@
 //! Tests that only use share one control plane, one operator and one broker (`shared()`), each in its own namespace;
 //! tests that stop, freeze or need other settings start their own.
 
+mod conformance;
 mod crashes;
 mod defaults;
 mod leader;

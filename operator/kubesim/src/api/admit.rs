@@ -42,13 +42,31 @@ pub(super) fn admit(kind: &Kind, object: &mut Value) -> Result<(), Status> {
         ("batch", "Job") => job(object),
         ("", "Pod") => pod(object),
         ("", "Namespace") => namespace(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => names(object),
         _ => {}
     }
     if let Some(schema) = &kind.schema {
         schema.shape(object);
         causes.extend(schema.check(object));
+        causes.extend(negative_scale(kind, object));
     }
     if causes.is_empty() { Ok(()) } else { Err(Status::invalid(kind, &name, &causes)) }
+}
+
+/// Replicas of a custom resource, wherever they are, are a count.
+fn negative_scale(kind: &Kind, object: &Value) -> Option<Cause> {
+    let path = &kind.scale.as_ref()?.spec;
+    let replicas = path.split('.').try_fold(object, |value, name| value.get(name))?;
+    let is_negative = replicas.as_i64().is_some_and(|replicas| replicas < 0);
+    is_negative.then(|| invalid(&format!(".{path}"), replicas, "should be a non-negative integer"))
+}
+
+/// The names that a definition leaves out.
+fn names(object: &mut Value) {
+    let names = &mut object["spec"]["names"];
+    let kind = names["kind"].as_str().unwrap_or_default().to_owned();
+    fill(names, "listKind", json!(format!("{kind}List")));
+    fill(names, "singular", json!(kind.to_lowercase()));
 }
 
 /// RFC 1123 subdomains for most kinds; RBAC names are free, and services and namespaces are labels.

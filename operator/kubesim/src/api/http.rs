@@ -164,7 +164,7 @@ impl Cluster {
         let known = self.kind((&asked.group, &asked.plural)).filter(|kind| kind.version == asked.version);
         let Some(kind) = known else {
             let answered = aggregate::pass_on(self, user, &asked.group, &asked.version, request).await;
-            let response = answered.unwrap_or_else(|| refusal(&Status::no_such_path()));
+            let response = answered.unwrap_or_else(|| self.nothing_there(&asked.group));
             self.noted(user, verb, Some(asked), response.status().as_u16(), None);
             return response;
         };
@@ -195,6 +195,16 @@ impl Cluster {
             },
             Err(status) => refusal(&status),
         }
+    }
+
+    /// A path of a known group is answered with a Status, any other in plain text.
+    fn nothing_there(&self, group: &str) -> Response<Body> {
+        if self.store().kinds().any(|kind| kind.group == group) {
+            return refusal(&Status::no_such_path());
+        }
+        let mut response = Response::new(Body::from("404 page not found\n"));
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        response
     }
 
     async fn discover(&self, user: &Arc<str>, parts: &[String], request: Request<Bytes>) -> Response<Body> {
@@ -265,7 +275,9 @@ impl Cluster {
                 let mut store = self.store();
                 let is_new = store.get(kind, &at).is_none();
                 if matches!(patch, Patch::Apply { .. }) && query.text("fieldManager").is_empty() {
-                    return Err(Status::bad_request(
+                    return Err(Status::new(
+                        422,
+                        "Invalid",
                         "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
                     ));
                 }

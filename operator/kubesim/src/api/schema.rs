@@ -58,7 +58,15 @@ impl Schema {
     pub fn check(&self, object: &Value) -> Vec<Cause> {
         let mut causes = Vec::new();
         check(object, &self.root, "", &mut causes);
-        if causes.is_empty() {
+        let blocks = |cause: &Cause| cause.reason != "FieldValueInvalid";
+        if causes.iter().any(blocks) {
+            if !self.rules.is_empty() {
+                let message = "Invalid value: null: some validation rules were not checked because the object was invalid; \
+                               correct the existing errors to complete validation";
+                let field = "<nil>".to_owned();
+                causes.push(Cause { reason: "FieldValueInvalid", field, message: message.to_owned() });
+            }
+        } else {
             for rule in &self.rules {
                 let found = rule.path.iter().try_fold(object, |value, name| value.get(name));
                 if let Some(value) = found

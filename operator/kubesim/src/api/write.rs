@@ -77,7 +77,8 @@ impl Store {
         let metadata =
             object["metadata"].as_object_mut().ok_or_else(|| Status::bad_request("metadata is no object"))?;
         if metadata.get("resourceVersion").is_some_and(|version| version != "" && version != "0") {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+            // The one refusal that the API server words as an error of its own.
+            return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         if metadata.get("name").and_then(Value::as_str).unwrap_or_default().is_empty() {
             let prefix = metadata.get("generateName").and_then(Value::as_str).unwrap_or_default().to_owned();
