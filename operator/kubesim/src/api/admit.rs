@@ -6,11 +6,6 @@ use serde_json::{Value, json};
 use super::kind::Kind;
 use super::status::{Cause, Status};
 
-/// Whether a status that is sent with a new object is kept. Real clusters drop it; so do we.
-pub(super) const fn keeps_status(_: &Kind) -> bool {
-    false
-}
-
 /// A field that has to be there.
 pub(super) fn required(field: &str, why: &str) -> Cause {
     Cause { reason: "FieldValueRequired", field: field.to_owned(), message: format!("Required value: {why}") }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
@@ -16,10 +15,9 @@ pub(super) fn version() -> Value {
     json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0+kubesim", "platform": "kubesim"})
 }
 
-/// The document at a discovery path; `None` where there is none here.
-pub(super) fn answer(cluster: &Cluster, parts: &[String], headers: &HeaderMap) -> Option<Value> {
-    // Aggregated discovery is not offered: clients fall back to the documents below.
-    let _ = headers;
+/// The document at a discovery path; `None` where there is none here. Aggregated discovery is not offered: clients fall
+/// back to these.
+pub(super) fn answer(cluster: &Cluster, parts: &[String]) -> Option<Value> {
     let words: Vec<&str> = parts.iter().map(String::as_str).collect();
     match words[..] {
         ["api"] => Some(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})),

@@ -52,7 +52,7 @@ pub fn apply(kind: &Kind, live: &Value, applied: &Value, by: Applier<'_>) -> Res
         }
         let name = entry["manager"].as_str().unwrap_or_default().to_owned();
         let Some(theirs) = entry["fieldsV1"].as_object_mut() else { continue };
-        let both = differing(&intersection(theirs, &wanted), live, applied, kind);
+        let both = differing(&intersection(theirs, &wanted), live, applied);
         if both.is_empty() {
             continue;
         }
@@ -95,7 +95,7 @@ pub fn note_update(kind: &Kind, live: Option<&Value>, updated: &mut Value, by: A
     let nothing = Value::Null;
     let live = live.unwrap_or(&nothing);
     let (before, after) = (without_identity(live), without_identity(updated));
-    let changed = differing(&owned(&after, kind), &before, &after, kind);
+    let changed = differing(&owned(&after, kind), &before, &after);
     // What they sent back in managedFields is ignored: it is ours to keep.
     let mut managers = managers(live);
     let gone = difference(&owned(&before, kind), &owned(&after, kind));
@@ -254,7 +254,7 @@ fn key_of(item: &Value, keys: &[String]) -> String {
 }
 
 /// The fields of `of` whose values differ between two objects.
-fn differing(of: &Tree, here: &Value, there: &Value, kind: &Kind) -> Tree {
+fn differing(of: &Tree, here: &Value, there: &Value) -> Tree {
     fn walk(of: &Tree, here: &Value, there: &Value) -> Tree {
         let mut found = Tree::new();
         for (name, below) in of {
@@ -274,7 +274,6 @@ fn differing(of: &Tree, here: &Value, there: &Value, kind: &Kind) -> Tree {
         }
         found
     }
-    let _ = kind;
     walk(of, here, there)
 }
 

@@ -208,7 +208,7 @@ impl Cluster {
     }
 
     async fn discover(&self, user: &Arc<str>, parts: &[String], request: Request<Bytes>) -> Response<Body> {
-        if let Some(found) = discovery::answer(self, parts, request.headers()) {
+        if let Some(found) = discovery::answer(self, parts) {
             return json_response(200, &found);
         }
         if let [_, group, version] = parts

@@ -99,8 +99,8 @@ impl Store {
         metadata.remove("resourceVersion");
         if kind.has_status
             && let Some(fields) = object.as_object_mut()
-            && !admit::keeps_status(kind)
         {
+            // A status is written by its own door only.
             fields.remove("status");
         }
         let at = at_of(&object);
@@ -146,7 +146,7 @@ impl Store {
             return Err(Status::bad_request(message));
         }
         let live = self.get(kind, at).ok_or_else(|| Status::not_found(kind, &at.1))?;
-        self.check_preconditions(kind, at, &live, &object)?;
+        check_preconditions(kind, at, &live, &object)?;
         self.put(kind, part, at, &live, object, by, true)
     }
 
@@ -169,7 +169,7 @@ impl Store {
             let live = live.ok_or_else(|| Status::not_found(kind, &at.1))?;
             let mut object = patched(&live, patch)?;
             identify(kind, &at.0, &mut object)?;
-            self.check_preconditions(kind, at, &live, &object)?;
+            check_preconditions(kind, at, &live, &object)?;
             return self.put(kind, part, at, &live, object, by, true);
         };
         let mut applied = object.clone();
@@ -198,7 +198,7 @@ impl Store {
             made["metadata"]["name"] = json!(at.1);
             return self.create_managed(kind, &at.0, made, managed, quiet);
         };
-        self.check_preconditions(kind, at, &live, &applied)?;
+        check_preconditions(kind, at, &live, &applied)?;
         let object = apply(kind, &live, &applied, applier)?;
         self.put(kind, part, at, &live, object, By { tracks: false, ..by }, false)
     }
@@ -314,21 +314,6 @@ impl Store {
         Ok(stored)
     }
 
-    fn check_preconditions(&self, kind: &Kind, at: &At, live: &Value, wanted: &Value) -> Result<(), Status> {
-        let named = |field: &str| wanted["metadata"][field].as_str().filter(|text| !text.is_empty() && *text != "0");
-        if let Some(uid) = named("uid").filter(|uid| live["metadata"]["uid"] != **uid) {
-            let live = live["metadata"]["uid"].as_str().unwrap_or_default();
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {live}");
-            return Err(Status::conflict(kind, &at.1, &why));
-        }
-        match named("resourceVersion") {
-            Some(version) if live["metadata"]["resourceVersion"] != *version => Err(Status::modified(kind, &at.1)),
-            Some(_) => Ok(()),
-            None if matches!(kind.plural.as_str(), "customresourcedefinitions") => Ok(()),
-            None => Ok(()),
-        }
-    }
-
     /// Stores `object` in the place of `live`, if it differs.
     #[expect(clippy::too_many_arguments, reason = "one write has that many sides")]
     fn put(
@@ -421,7 +406,7 @@ impl Store {
     fn update_scale(&mut self, kind: &Kind, at: &At, wanted: &Value, by: By<'_>) -> Result<Arc<Value>, Status> {
         let live = self.get(kind, at).ok_or_else(|| Status::not_found(kind, &at.1))?;
         let paths = kind.scale.as_ref().ok_or_else(Status::no_such_path)?;
-        self.check_preconditions(kind, at, &live, wanted)?;
+        check_preconditions(kind, at, &live, wanted)?;
         let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
         if replicas < 0 {
             let causes = [admit::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0")];
@@ -462,5 +447,19 @@ impl<'a> By<'a> {
         Self: 'a,
     {
         Applier { manager: self.manager, force, subresource, time }
+    }
+}
+
+/// Whether the uid and the resourceVersion that are wanted, if any, are those of the live object.
+fn check_preconditions(kind: &Kind, at: &At, live: &Value, wanted: &Value) -> Result<(), Status> {
+    let named = |field: &str| wanted["metadata"][field].as_str().filter(|text| !text.is_empty() && *text != "0");
+    if let Some(uid) = named("uid").filter(|uid| live["metadata"]["uid"] != **uid) {
+        let live = live["metadata"]["uid"].as_str().unwrap_or_default();
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {live}");
+        return Err(Status::conflict(kind, &at.1, &why));
+    }
+    match named("resourceVersion") {
+        Some(version) if live["metadata"]["resourceVersion"] != *version => Err(Status::modified(kind, &at.1)),
+        _ => Ok(()),
     }
 }
