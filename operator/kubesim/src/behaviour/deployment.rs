@@ -1,6 +1,7 @@
 //! The Deployment controller: one replica set for each pod template, the new one growing and the old ones shrinking within
 //! maxSurge and maxUnavailable, and the status that tells of it. Never touches pods.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ impl World {
             None if !paused => {
                 let first = first_size(&deployment, &sets, wanted);
                 let set = replica_set(&deployment, &hash, first, revision(&sets) + 1);
-                let created = self.store.create(Kind::ReplicaSet, &key.0, &set);
+                let created = self.store.create(Kind::ReplicaSet, &key.0, set);
                 self.settle(work, created);
                 // Its arrival in the feed brings the rest.
             }
@@ -47,7 +48,7 @@ impl World {
     }
 
     fn sets_of(&self, owner_uid: &str) -> Vec<Arc<Value>> {
-        let names = self.owned_sets.get(owner_uid).into_iter().flatten();
+        let names = self.owned_sets.get(owner_uid).into_iter().flat_map(BTreeMap::keys);
         names.filter_map(|name| self.object(Kind::ReplicaSet, name)).collect()
     }
 
@@ -70,14 +71,22 @@ impl World {
         let (surge, unavailable) = limits(deployment, wanted);
         let total: u32 = sets.iter().map(|set| size(set)).sum();
         let room = (wanted + surge).saturating_sub(total);
-        self.resize(work, current, wanted.min(size(current) + room));
-
-        let available: u32 = sets.iter().map(|set| count(set, "/status/availableReplicas").unwrap_or(0)).sum();
-        let mut spare = available.saturating_sub(wanted.saturating_sub(unavailable));
+        let grown = wanted.min(size(current) + room);
+        if grown != size(current) {
+            self.resize(work, current, grown);
+            return;
+        }
+        // Counted by what the sets are asked for, not by their status alone, which lags behind.
+        let least = wanted.saturating_sub(unavailable);
+        let starting = size(current).saturating_sub(available(current));
+        let mut allowed = total.saturating_sub(least).saturating_sub(starting);
+        let mut spare = sets.iter().map(|set| available(set)).sum::<u32>().saturating_sub(least);
         for set in old {
-            // What is not available serves nobody and may always go.
-            let idle = size(set).saturating_sub(count(set, "/status/availableReplicas").unwrap_or(0));
-            let serving = (size(set) - idle).min(spare);
+            // What is not available serves nobody and goes first.
+            let idle = size(set).saturating_sub(available(set)).min(allowed);
+            allowed -= idle;
+            let serving = (size(set) - idle).min(spare).min(allowed);
+            allowed -= serving;
             spare -= serving;
             self.resize(work, set, size(set) - idle - serving);
         }
@@ -85,7 +94,7 @@ impl World {
 
     fn resize(&mut self, work: &Work, set: &Arc<Value>, replicas: u32) {
         if size(set) != replicas {
-            let resized = self.store.patch(Kind::ReplicaSet, &key(set), &json!({ "spec": { "replicas": replicas } }));
+            let resized = self.store.patch(Kind::ReplicaSet, &key(set), json!({ "spec": { "replicas": replicas } }));
             self.settle(work, resized);
         }
     }
@@ -131,7 +140,7 @@ impl World {
             "conditions": conditions,
         });
         if let Some(patch) = status_patch(deployment, status) {
-            let written = self.store.patch_status(Kind::Deployment, key, &patch);
+            let written = self.store.patch_status(Kind::Deployment, key, patch);
             self.settle(work, written);
         }
     }
@@ -139,6 +148,10 @@ impl World {
 
 fn size(set: &Value) -> u32 {
     count(set, "/spec/replicas").unwrap_or(1)
+}
+
+fn available(set: &Value) -> u32 {
+    count(set, "/status/availableReplicas").unwrap_or(0)
 }
 
 fn set_revision(set: &Value) -> u64 {
@@ -207,7 +220,7 @@ fn replica_set(deployment: &Value, hash: &str, replicas: u32, revision: u64) -> 
         },
         "spec": {
             "replicas": replicas,
-            "minReadySeconds": deployment.pointer("/spec/minReadySeconds").cloned().unwrap_or_else(|| Value::from(0)),
+            "minReadySeconds": number(deployment, "/spec/minReadySeconds").unwrap_or(0),
             "selector": selector,
             "template": template,
         },

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::json::{NsName, count, deleting, list, name, omit_zero, seconds, set_condition, status_patch, text, time};
 use super::pods::{Phase, Pod};
@@ -23,6 +24,9 @@ impl World {
         let job = self.object(Kind::Job, key);
         self.release_orphans(work, key, job.as_deref());
         let Some(job) = job else { return };
+        if over(&job) {
+            self.job_failures.remove(&uid_of(&job));
+        }
         if deleting(&job) {
             return;
         }
@@ -35,15 +39,12 @@ impl World {
         let failed = count(&job, "/status/failed").unwrap_or(0) + new_failures;
 
         let mut conditions = list(&job, "/status/conditions").to_vec();
-        let over = conditions.iter().any(|condition| {
-            matches!(text(condition, "/type"), "Complete" | "Failed") && text(condition, "/status") == "True"
-        });
         let mut active: Vec<_> = pods.iter().filter(|pod| pod.active()).cloned().collect();
         let started = time(&job, "/status/startTime");
         let mut start_time = started;
         let mut completion = text(&job, "/status/completionTime").to_owned();
 
-        if !over {
+        if !over(&job) {
             let suspended = job.pointer("/spec/suspend").and_then(Value::as_bool) == Some(true);
             let verdict = verdict(&job, succeeded, failed, active.len(), self.past_deadline(work, &job, started, now));
             match verdict {
@@ -66,11 +67,10 @@ impl World {
                         set_condition(&mut conditions, "Suspended", false, "JobResumed", "the job goes on", now);
                     }
                     start_time = Some(started.unwrap_or(now));
-                    if new_failures == 0 {
-                        self.fill(work, key, &job, &mut active, succeeded, failed);
-                    } else {
-                        self.after(self.backoff(failed), Timer::Look(work.clone()));
+                    if new_failures > 0 {
+                        self.job_failures.insert(uid_of(&job), Instant::now());
                     }
+                    self.fill(work, key, &job, &mut active, succeeded, failed);
                 }
             }
         }
@@ -91,11 +91,11 @@ impl World {
         let written = match status_patch(&job, status) {
             None => Some(()),
             Some(patch) => {
-                let answer = self.store.patch_status(Kind::Job, key, &patch);
+                let answer = self.store.patch_status(Kind::Job, key, patch);
                 self.settle(work, answer).map(|_| ())
             }
         };
-        // Counted first, released then: a crash in between would only count again what the status already says.
+        // Counted first, released then. Nothing can come in between, so `uncountedTerminatedPods` always stays empty.
         if written.is_some() {
             for pod in &fresh {
                 self.release(work, pod);
@@ -141,7 +141,7 @@ impl World {
             labels["batch.kubernetes.io/controller-uid"] = uid_of(job).into();
             labels["job-name"] = name(job).into();
             labels["controller-uid"] = uid_of(job).into();
-            let created = self.store.create(Kind::Pod, &key.0, &pod);
+            let created = self.store.create(Kind::Pod, &key.0, pod);
             match self.settle(work, created) {
                 Some(created) => active.push(Arc::new(Pod::read(&created))),
                 None => break,
@@ -149,20 +149,11 @@ impl World {
         }
     }
 
-    /// Whether the pause after the last failure is still on; looks again when it ends.
+    /// Whether the pause after the last failure is still on; looks again when it ends. Remembered in memory, as the real
+    /// controller does: after a restart there is no pause.
     fn waits_for_backoff(&mut self, work: &Work, job: &Value, failed: u32) -> bool {
-        let now = self.now();
-        let last_failure = self
-            .pods_of(&uid_of(job))
-            .iter()
-            .filter(|pod| pod.phase == Phase::Failed)
-            .flat_map(|pod| {
-                list(&pod.object, "/status/conditions").iter().filter_map(|c| time(c, "/lastTransitionTime")).max()
-            })
-            .max();
-        let Some(last_failure) = last_failure else { return false };
-        let waited = Duration::try_from(now.duration_since(last_failure)).unwrap_or(Duration::ZERO);
-        match self.backoff(failed).checked_sub(waited) {
+        let Some(last_failure) = self.job_failures.get(&uid_of(job)) else { return false };
+        match self.backoff(failed).checked_sub(last_failure.elapsed()) {
             Some(left) if !left.is_zero() => {
                 self.after(left, Timer::Look(work.clone()));
                 true
@@ -204,9 +195,8 @@ impl World {
 
     /// Takes the finalizer off pods whose job is gone or is another one of the same name.
     fn release_orphans(&mut self, work: &Work, key: &NsName, job: Option<&Value>) {
-        let names = self.owned_pods.get(&job_index(key)).into_iter().flatten();
-        let pods: Vec<_> =
-            names.filter_map(|name| self.pods.get(name)).filter(|pod| pod.deleting && tracked(pod)).collect();
+        let pods = self.pods_of(&job_index(key)).into_iter().filter(|pod| pod.deleting && tracked(pod));
+        let pods: Vec<_> = pods.collect();
         for pod in pods {
             let alive = job
                 .is_some_and(|job| !deleting(job) && pod.owner.as_ref().is_some_and(|owner| owner.uid == uid_of(job)));
@@ -221,7 +211,7 @@ impl World {
             list(&pod.object, "/metadata/finalizers").iter().filter(|one| *one != TRACKING).cloned().collect();
         let finalizers = if rest.is_empty() { Value::Null } else { rest.into() };
         let pod_key = super::json::key(&pod.object);
-        let released = self.store.patch(Kind::Pod, &pod_key, &json!({ "metadata": { "finalizers": finalizers } }));
+        let released = self.store.patch(Kind::Pod, &pod_key, json!({ "metadata": { "finalizers": finalizers } }));
         self.settle(work, released);
     }
 }
@@ -229,6 +219,13 @@ impl World {
 /// Where the pods of all jobs of one name are filed: after a job is gone its uid is not known any more.
 pub(super) fn job_index(job: &NsName) -> String {
     format!("job {}/{}", job.0, job.1)
+}
+
+/// Whether a job has ended, well or not.
+fn over(job: &Value) -> bool {
+    list(job, "/status/conditions").iter().any(|condition| {
+        matches!(text(condition, "/type"), "Complete" | "Failed") && text(condition, "/status") == "True"
+    })
 }
 
 fn tracked(pod: &Pod) -> bool {

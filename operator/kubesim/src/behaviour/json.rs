@@ -107,7 +107,12 @@ pub(crate) fn status_patch(object: &Value, new: Value) -> Option<Value> {
             patch.insert(field, value);
         }
     }
-    (!patch.is_empty()).then(|| serde_json::json!({ "status": patch }))
+    (!patch.is_empty()).then(|| fields([("status", Value::Object(patch))]))
+}
+
+/// An object out of its fields. Moves them, where `json!` would copy them: what is written often is made with this.
+pub(crate) fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Value {
+    Value::Object(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// A count for a status: 0 is left out, as `omitempty` does.
@@ -126,24 +131,26 @@ pub(crate) fn set_condition(
 ) {
     let status = if holds { "True" } else { "False" };
     let place = conditions.iter_mut().find(|condition| text(condition, "/type") == kind);
-    let since = match &place {
-        Some(condition) if text(condition, "/status") == status => text(condition, "/lastTransitionTime").to_owned(),
-        _ => seconds(now),
+    let mut changed = vec![("status", status), ("reason", reason), ("message", message)];
+    let Some(condition) = place.and_then(Value::as_object_mut) else {
+        changed.push(("type", kind));
+        changed.retain(|(_, value)| !value.is_empty());
+        let mut condition: Map<_, _> =
+            changed.into_iter().map(|(field, value)| (field.to_owned(), value.into())).collect();
+        condition.insert("lastTransitionTime".to_owned(), seconds(now).into());
+        conditions.push(Value::Object(condition));
+        return;
     };
-    let mut condition = serde_json::json!({
-        "type": kind, "status": status, "lastTransitionTime": since, "reason": reason, "message": message,
-    });
-    if let Some(fields) = condition.as_object_mut() {
-        fields.retain(|_, value| value.as_str() != Some(""));
+    if condition.get("status").and_then(Value::as_str) != Some(status) {
+        condition.insert("lastTransitionTime".to_owned(), seconds(now).into());
     }
-    match place {
-        Some(place) => {
-            // What a controller adds beyond these five (lastProbeTime, lastUpdateTime) stays.
-            if let (Some(old), Value::Object(new)) = (place.as_object_mut(), condition) {
-                old.extend(new);
-            }
+    // What a controller adds beyond these (lastProbeTime, lastUpdateTime) stays.
+    for (field, value) in changed {
+        if value.is_empty() {
+            condition.remove(field);
+        } else if condition.get(field).and_then(Value::as_str) != Some(value) {
+            condition.insert(field.to_owned(), value.into());
         }
-        None => conditions.push(condition),
     }
 }
 
@@ -158,4 +165,48 @@ pub(crate) fn short_hash(content: &Value) -> String {
         word /= 27;
     }
     letters
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_patch_holds_what_differs_and_nothing_else() {
+        let object = json!({"status": {"replicas": 3, "ready": 2, "gone": 1, "conditions": [1]}});
+        let same = json!({"replicas": 3, "ready": 2, "gone": 1, "conditions": [1], "never": null});
+        assert_eq!(status_patch(&object, same), None);
+        let new = json!({"replicas": 3, "ready": 3, "gone": null, "conditions": [1, 2]});
+        let patch = json!({"status": {"ready": 3, "gone": null, "conditions": [1, 2]}});
+        assert_eq!(status_patch(&object, new), Some(patch));
+        assert_eq!(status_patch(&json!({}), json!({"a": null})), None);
+        assert_eq!(status_patch(&json!({}), json!({"a": 1})), Some(json!({"status": {"a": 1}})));
+    }
+
+    #[test]
+    fn a_condition_changes_its_time_with_its_status_only_and_loses_an_old_reason() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let mut conditions = vec![json!({"type": "Other", "status": "True", "lastUpdateTime": "kept"})];
+        set_condition(&mut conditions, "Ready", false, "NotYet", "wait", at(10));
+        set_condition(&mut conditions, "Ready", false, "StillNot", "wait", at(20));
+        let ready = json!({
+            "type": "Ready", "status": "False", "reason": "StillNot", "message": "wait",
+            "lastTransitionTime": "1970-01-01T00:00:10Z",
+        });
+        assert_eq!(conditions[1], ready);
+        set_condition(&mut conditions, "Ready", true, "", "", at(30));
+        let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:00:30Z"});
+        assert_eq!(conditions[1], ready);
+        set_condition(&mut conditions, "Other", true, "", "", at(40));
+        assert_eq!(conditions[0], json!({"type": "Other", "status": "True", "lastUpdateTime": "kept"}));
+    }
+
+    #[test]
+    fn a_short_hash_depends_on_the_content_alone() {
+        assert_eq!(short_hash(&json!({"a": 1})), short_hash(&json!({"a": 1})));
+        assert_ne!(short_hash(&json!({"a": 1})), short_hash(&json!({"a": 2})));
+        assert_eq!(short_hash(&json!(null)).len(), 10);
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::duration::Spread;
-use super::json::{NsName, annotation, list, seconds, set_condition, text};
+use super::json::{NsName, annotation, fields, list, seconds, set_condition, text};
 use super::pods::{Phase, Pod};
 use super::store::Kind;
 use super::world::{Timer, World};
@@ -124,12 +124,13 @@ impl World {
             "" => seconds(now),
             before => before.to_owned(),
         };
-        let status = json!({
-            "phase": "Running",
-            "startTime": started,
-            "conditions": conditions,
-            "containerStatuses": containers(&pod.object, ready, &json!({ "running": { "startedAt": started } })),
-        });
+        let state = json!({ "running": { "startedAt": started } });
+        let status = fields([
+            ("phase", "Running".into()),
+            ("startTime", started.into()),
+            ("conditions", conditions.into()),
+            ("containerStatuses", containers(&pod.object, ready, &state).into()),
+        ]);
         self.write_pod(key, status);
     }
 
@@ -141,16 +142,16 @@ impl World {
             set_condition(&mut conditions, kind, false, reason, "", now);
         }
         let exit = json!({ "terminated": { "exitCode": i32::from(!well), "reason": why, "finishedAt": seconds(now) } });
-        let status = json!({
-            "phase": if well { "Succeeded" } else { "Failed" },
-            "conditions": conditions,
-            "containerStatuses": containers(&pod.object, false, &exit),
-        });
+        let status = fields([
+            ("phase", if well { "Succeeded" } else { "Failed" }.into()),
+            ("conditions", conditions.into()),
+            ("containerStatuses", containers(&pod.object, false, &exit).into()),
+        ]);
         self.write_pod(key, status);
     }
 
     fn write_pod(&mut self, key: &NsName, status: Value) {
-        if let Err(refused) = self.store.patch_status(Kind::Pod, key, &json!({ "status": status })) {
+        if let Err(refused) = self.store.patch_status(Kind::Pod, key, fields([("status", status)])) {
             tracing::debug!(pod = %key.1, code = refused.code, error = %refused.message, "a pod's status was refused");
         }
     }
@@ -160,14 +161,14 @@ fn containers(pod: &Value, ready: bool, state: &Value) -> Vec<Value> {
     list(pod, "/spec/containers")
         .iter()
         .map(|container| {
-            json!({
-                "name": text(container, "/name"),
-                "image": text(container, "/image"),
-                "imageID": "",
-                "ready": ready,
-                "restartCount": 0,
-                "state": state,
-            })
+            fields([
+                ("name", text(container, "/name").into()),
+                ("image", text(container, "/image").into()),
+                ("imageID", "".into()),
+                ("ready", ready.into()),
+                ("restartCount", 0.into()),
+                ("state", state.clone()),
+            ])
         })
         .collect()
 }

@@ -1,22 +1,18 @@
-//! The namespace controller: empties a namespace that is being deleted and lets it go. Never deletes a namespace that
-//! nobody asked to delete.
+//! The namespace controller: empties a namespace that is being deleted and waits for a finalizer of its own. Never takes
+//! that finalizer away: whoever put it there does. (A namespace without finalizers is emptied by the API server as it goes.)
+
+use std::time::Duration;
 
 use super::world::{Timer, Work, World};
 
+/// How long until it looks again at what is left.
+const AGAIN: Duration = Duration::from_secs(5);
+
 impl World {
     pub(super) fn sync_namespace(&mut self, name: &str) {
-        let work = Work::Namespace(name.to_owned());
-        let left = self.store.empty_namespace(name);
-        if left > 0 {
+        if self.store.empty_namespace(name) > 0 {
             // Something in it has a finalizer of its own.
-            self.after(std::time::Duration::from_secs(5), Timer::Look(work));
-            return;
-        }
-        if let Err(refused) = self.store.finalize_namespace(name)
-            && refused.code != 404
-        {
-            tracing::debug!(namespace = name, code = refused.code, error = %refused.message, "a namespace stays");
-            self.after(std::time::Duration::from_secs(5), Timer::Look(work));
+            self.after(AGAIN, Timer::Look(Work::Namespace(name.to_owned())));
         }
     }
 }

@@ -73,7 +73,6 @@ impl Pod {
     }
 }
 
-/// Pods by namespace and name.
 type Namespaces = BTreeMap<String, BTreeMap<String, Arc<Pod>>>;
 
 /// Every pod, by namespace and name. Clones share it.
@@ -93,6 +92,15 @@ impl PodCache {
 
     pub(crate) fn get(&self, key: &NsName) -> Option<Arc<Pod>> {
         self.lock().get(&key.0)?.get(&key.1).cloned()
+    }
+
+    /// The pods of a namespace, or of all, that `wanted` accepts.
+    pub(crate) fn select_in(&self, namespace: Option<&str>, wanted: impl Fn(&Value) -> bool) -> Vec<Arc<Pod>> {
+        let Some(namespace) = namespace else {
+            let namespaces = self.lock();
+            return namespaces.values().flat_map(BTreeMap::values).filter(|pod| wanted(&pod.object)).cloned().collect();
+        };
+        self.select(namespace, wanted)
     }
 
     /// The pods of a namespace that `wanted` accepts, in the order of names.

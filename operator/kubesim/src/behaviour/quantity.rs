@@ -45,6 +45,23 @@ pub fn decimal(milli: i64) -> String {
     if value == 0 { "0".to_owned() } else { format!("{value}{}", SUFFIXES[suffix]) }
 }
 
+/// Thousandths in the canonical spelling with binary suffixes, as memory has; what is no whole number keeps its decimal
+/// spelling.
+#[must_use]
+pub fn binary(milli: i64) -> String {
+    const SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    if milli % 1000 != 0 || (milli / 1000).abs() < 1024 {
+        return decimal(milli);
+    }
+    let mut value = milli / 1000;
+    let mut suffix = 0;
+    while value % 1024 == 0 && suffix + 1 < SUFFIXES.len() {
+        value /= 1024;
+        suffix += 1;
+    }
+    format!("{value}{}", SUFFIXES[suffix])
+}
+
 /// Digits without their decimal point, and how many of them were behind it.
 #[derive(Debug, Clone, Copy)]
 struct Digits {
@@ -169,12 +186,24 @@ mod tests {
         ] {
             assert_eq!(decimal(value), text);
         }
+        for (value, text) in [
+            (1_048_576_000, "1Mi"),
+            (1000, "1"),
+            (1_536_000, "1536"),
+            (1_023_000, "1023"),
+            (2_500_000, "2500"),
+            (500, "500m"),
+            (0, "0"),
+        ] {
+            assert_eq!(binary(value), text);
+        }
     }
 
     #[test]
     fn a_spelling_reads_back_as_what_it_was() {
         for value in [1, 999, 1000, 123_456_789, 1_024_000, 1_048_576_000, -77, i64::MAX] {
             assert_eq!(milli(&decimal(value)), Some(value));
+            assert_eq!(milli(&binary(value)), Some(value));
         }
     }
 

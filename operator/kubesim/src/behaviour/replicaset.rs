@@ -8,7 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::json::{NsName, annotation, count, deleting, name, number, omit_zero, owned_by, status_patch};
+use super::json::{
+    NsName, annotation, count, deleting, fields, name, namespace, number, omit_zero, owned_by, status_patch,
+};
 use super::pods::{Phase, Pod};
 use super::store::Kind;
 use super::world::{Timer, Work, World, uid_of};
@@ -30,7 +32,7 @@ impl World {
         if !deleting(&set) {
             for _ in present..wanted {
                 let pod = self.pod_from(&set, "apps/v1", "ReplicaSet", None);
-                let created = self.store.create(Kind::Pod, &key.0, &pod);
+                let created = self.store.create(Kind::Pod, &key.0, pod);
                 if self.settle(work, created).is_none() {
                     break;
                 }
@@ -55,7 +57,7 @@ impl World {
             "conditions": set.pointer("/status/conditions"),
         });
         if let Some(patch) = status_patch(&set, status) {
-            let written = self.store.patch_status(Kind::ReplicaSet, key, &patch);
+            let written = self.store.patch_status(Kind::ReplicaSet, key, patch);
             self.settle(work, written);
         }
     }
@@ -84,29 +86,29 @@ impl World {
     pub(super) fn pod_from(&self, owner: &Value, api_version: &str, kind: &str, fixed: Option<&str>) -> Value {
         let template = owner.pointer("/spec/template").unwrap_or(&Value::Null);
         let mut spec = template.get("spec").cloned().unwrap_or_else(|| json!({}));
-        if let Some(fields) = spec.as_object_mut() {
-            fields.entry("nodeName").or_insert_with(|| self.settings.node.clone().into());
+        if let Some(spec) = spec.as_object_mut() {
+            spec.entry("nodeName").or_insert_with(|| self.settings.node.clone().into());
         }
-        let mut metadata = json!({
-            "namespace": owner.pointer("/metadata/namespace"),
-            "ownerReferences": owned_by(owner, api_version, kind),
-        });
+        let mut metadata = fields([
+            ("namespace", namespace(owner).into()),
+            ("ownerReferences", owned_by(owner, api_version, kind)),
+            match fixed {
+                Some(fixed) => ("name", fixed.into()),
+                None => ("generateName", format!("{}-", name(owner)).into()),
+            },
+        ]);
         for field in ["labels", "annotations", "finalizers"] {
             if let Some(value) = template.pointer("/metadata").and_then(|metadata| metadata.get(field)) {
                 metadata[field] = value.clone();
             }
         }
-        match fixed {
-            Some(fixed) => metadata["name"] = fixed.into(),
-            None => metadata["generateName"] = format!("{}-", name(owner)).into(),
-        }
-        json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": metadata,
-            "spec": spec,
-            "status": { "phase": "Pending" },
-        })
+        fields([
+            ("apiVersion", "v1".into()),
+            ("kind", "Pod".into()),
+            ("metadata", metadata),
+            ("spec", spec),
+            ("status", fields([("phase", "Pending".into())])),
+        ])
     }
 }
 

@@ -30,7 +30,7 @@ impl World {
                 let mut pod = self.pod_from(&set, "apps/v1", "StatefulSet", Some(&pod_name));
                 pod["metadata"]["labels"][REVISION_LABEL] = update.clone().into();
                 pod["metadata"]["labels"]["statefulset.kubernetes.io/pod-name"] = pod_name.into();
-                let created = self.store.create(Kind::Pod, &key.0, &pod);
+                let created = self.store.create(Kind::Pod, &key.0, pod);
                 self.settle(work, created);
             }
         }
@@ -74,7 +74,7 @@ impl World {
             "collisionCount": 0,
         });
         if let Some(patch) = status_patch(&set, status) {
-            let written = self.store.patch_status(Kind::StatefulSet, key, &patch);
+            let written = self.store.patch_status(Kind::StatefulSet, key, patch);
             self.settle(work, written);
         }
     }

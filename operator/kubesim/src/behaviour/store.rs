@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::json::NsName;
+use super::json::{NsName, deleting, text};
 use crate::api::{Changes, Cluster, Deletion, Gr, Part, Patch, Selector, Status};
 
 pub(crate) use crate::api::ChangeKind;
@@ -103,6 +103,25 @@ fn known(change: &crate::api::Change) -> Option<Change> {
     Some(Change { kind, what: change.kind, object: change.object.clone() })
 }
 
+/// What else lives in namespaces and has no controller here.
+const OTHER_NAMESPACED: [Gr<'static>; 14] = [
+    ("", "configmaps"),
+    ("", "endpoints"),
+    ("", "replicationcontrollers"),
+    ("", "secrets"),
+    ("", "serviceaccounts"),
+    ("", "services"),
+    ("batch", "cronjobs"),
+    ("coordination.k8s.io", "leases"),
+    ("discovery.k8s.io", "endpointslices"),
+    ("policy", "poddisruptionbudgets"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+    ("rbac.authorization.k8s.io", "roles"),
+    // Last: what goes may still be told of.
+    ("", "events"),
+    ("events.k8s.io", "events"),
+];
+
 /// Writes, as one of the control plane's own users.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
@@ -115,8 +134,8 @@ impl Store {
         Self { cluster, user }
     }
 
-    pub(crate) fn create(&self, kind: Kind, namespace: &str, object: &Value) -> Result<Arc<Value>, Refused> {
-        self.cluster.create(self.user, kind.gr(), namespace, object.clone())
+    pub(crate) fn create(&self, kind: Kind, namespace: &str, object: Value) -> Result<Arc<Value>, Refused> {
+        self.cluster.create(self.user, kind.gr(), namespace, object)
     }
 
     pub(crate) fn delete(&self, kind: Kind, key: &NsName, uid: &str) -> Result<Arc<Value>, Refused> {
@@ -124,34 +143,41 @@ impl Store {
         self.cluster.delete(self.user, kind.gr(), (&key.0, &key.1), &deletion)
     }
 
-    pub(crate) fn patch(&self, kind: Kind, key: &NsName, patch: &Value) -> Result<Arc<Value>, Refused> {
+    pub(crate) fn patch(&self, kind: Kind, key: &NsName, patch: Value) -> Result<Arc<Value>, Refused> {
         self.write(kind, Part::Main, key, patch)
     }
 
-    pub(crate) fn patch_status(&self, kind: Kind, key: &NsName, patch: &Value) -> Result<Arc<Value>, Refused> {
+    pub(crate) fn patch_status(&self, kind: Kind, key: &NsName, patch: Value) -> Result<Arc<Value>, Refused> {
         self.write(kind, Part::Status, key, patch)
     }
 
-    /// Deletes what a namespace holds; how much is left.
+    /// Deletes what a namespace holds, of every kind there is; how much is left.
     pub(crate) fn empty_namespace(&self, name: &str) -> usize {
-        let mut left = 0;
+        let crds = self.cluster.list(("apiextensions.k8s.io", "customresourcedefinitions"), None, &Selector::default());
+        let custom = crds.iter().filter(|crd| text(crd, "/spec/scope") == "Namespaced");
+        let mut kinds: Vec<Gr<'_>> =
+            custom.map(|crd| (text(crd, "/spec/group"), text(crd, "/spec/names/plural"))).collect();
         for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Namespace) {
-            for object in self.cluster.list(kind.gr(), Some(name), &Selector::default()) {
+            kinds.push(kind.gr());
+        }
+        for other in OTHER_NAMESPACED {
+            kinds.push(other);
+        }
+        let mut left = 0;
+        for gr in kinds {
+            for object in self.cluster.list(gr, Some(name), &Selector::default()) {
                 let key = super::json::key(&object);
-                let gone = self.cluster.delete(self.user, kind.gr(), (&key.0, &key.1), &Deletion::default());
-                left += usize::from(gone.is_err() || self.cluster.get(kind.gr(), &key.0, &key.1).is_some());
+                if !deleting(&object) {
+                    // Whether it worked is asked below.
+                    let _ = self.cluster.delete(self.user, gr, (&key.0, &key.1), &Deletion::default());
+                }
+                left += usize::from(self.cluster.get(gr, &key.0, &key.1).is_some());
             }
         }
         left
     }
 
-    /// Lets an empty namespace go.
-    pub(crate) fn finalize_namespace(&self, name: &str) -> Result<(), Refused> {
-        let patch = serde_json::json!({"metadata": {"finalizers": null}});
-        self.write(Kind::Namespace, Part::Main, &(String::new(), name.to_owned()), &patch).map(drop)
-    }
-
-    fn write(&self, kind: Kind, part: Part, key: &NsName, patch: &Value) -> Result<Arc<Value>, Refused> {
-        self.cluster.patch(self.user, kind.gr(), part, (&key.0, &key.1), &Patch::Merge(patch.clone()))
+    fn write(&self, kind: Kind, part: Part, key: &NsName, patch: Value) -> Result<Arc<Value>, Refused> {
+        self.cluster.patch(self.user, kind.gr(), part, (&key.0, &key.1), &Patch::Merge(patch))
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_decision::Clock;
 
 use super::job::job_index;
-use super::json::{NsName, deleting, key, owner, uid};
+use super::json::{NsName, Owner, deleting, key, owner, uid};
 use super::pods::{Pod, PodCache};
 use super::served::ServedTargets;
 use super::settings::Settings;
@@ -44,6 +44,9 @@ pub(super) enum Timer {
     Done(NsName, String),
 }
 
+/// Children by the uid of their controller and their own name.
+type Owned<T> = BTreeMap<String, BTreeMap<NsName, T>>;
+
 /// The caches and what is to be done.
 #[derive(Debug)]
 pub(super) struct World {
@@ -53,8 +56,10 @@ pub(super) struct World {
     pub(super) pods: PodCache,
     pub(super) objects: BTreeMap<Kind, BTreeMap<NsName, Arc<Value>>>,
     /// Pods and replica sets by the uid of their controller.
-    pub(super) owned_pods: BTreeMap<String, BTreeSet<NsName>>,
-    pub(super) owned_sets: BTreeMap<String, BTreeSet<NsName>>,
+    pub(super) owned_pods: Owned<Arc<Pod>>,
+    pub(super) owned_sets: Owned<()>,
+    /// When a pod of a job (by uid) was last seen to have failed.
+    pub(super) job_failures: BTreeMap<String, Instant>,
     clock: Arc<dyn Clock>,
     served: ServedTargets,
     dirty: BTreeSet<Work>,
@@ -82,6 +87,7 @@ impl World {
             objects: BTreeMap::new(),
             owned_pods: BTreeMap::new(),
             owned_sets: BTreeMap::new(),
+            job_failures: BTreeMap::new(),
             dirty: BTreeSet::new(),
             look_at: None,
             timers: BTreeMap::new(),
@@ -122,8 +128,7 @@ impl World {
 
     /// The pods whose controller has this uid, in the order of names.
     pub(super) fn pods_of(&self, owner_uid: &str) -> Vec<Arc<Pod>> {
-        let names = self.owned_pods.get(owner_uid).into_iter().flatten();
-        names.filter_map(|name| self.pods.get(name)).collect()
+        self.owned_pods.get(owner_uid).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// Asks for `timer` after `delay`.
@@ -206,16 +211,14 @@ impl World {
             Kind::Pod => self.see_pod(object_key, change),
             Kind::Deployment | Kind::ReplicaSet | Kind::StatefulSet | Kind::Job => {
                 let objects = self.objects.entry(change.kind).or_default();
-                if gone {
-                    objects.remove(&object_key);
+                let before = if gone {
+                    self.job_failures.remove(uid(&change.object));
+                    objects.remove(&object_key)
                 } else {
-                    objects.insert(object_key.clone(), change.object.clone());
-                }
-                if change.kind == Kind::ReplicaSet
-                    && let Some(owner) = owner(&change.object)
-                {
-                    file(&mut self.owned_sets, &owner.uid, &object_key, gone);
-                    self.mark(Work::Deployment((object_key.0.clone(), owner.name)));
+                    objects.insert(object_key.clone(), change.object.clone())
+                };
+                if change.kind == Kind::ReplicaSet {
+                    self.see_replica_set(&object_key, change, before.as_deref());
                 }
                 let work = match change.kind {
                     Kind::Deployment => Work::Deployment(object_key),
@@ -233,20 +236,40 @@ impl World {
         }
     }
 
+    fn see_replica_set(&mut self, object_key: &NsName, change: &Change, before: Option<&Value>) {
+        let gone = change.what == ChangeKind::Deleted;
+        let present = owner(&change.object);
+        if let Some(earlier) = before.and_then(owner).filter(|earlier| gone || present.as_ref() != Some(earlier)) {
+            unfile(&mut self.owned_sets, &earlier.uid, object_key);
+        }
+        if let Some(present) = present {
+            if !gone {
+                self.owned_sets.entry(present.uid).or_default().insert(object_key.clone(), ());
+            }
+            self.mark(Work::Deployment((object_key.0.clone(), present.name)));
+        }
+    }
+
     fn see_pod(&mut self, object_key: NsName, change: &Change) {
         let gone = change.what == ChangeKind::Deleted;
         let pod = Arc::new(Pod::read(&change.object));
         let before = if gone { self.pods.remove(&object_key) } else { self.pods.insert(&object_key, pod.clone()) };
+        if let Some(before) = before.as_ref().filter(|before| gone || before.owner != pod.owner) {
+            for index in before.owner.iter().flat_map(|owner| indexes(owner, &object_key.0)) {
+                unfile(&mut self.owned_pods, &index, &object_key);
+            }
+        }
         if let Some(owner) = &pod.owner {
-            file(&mut self.owned_pods, &owner.uid, &object_key, gone);
+            if !gone {
+                for index in indexes(owner, &object_key.0) {
+                    self.owned_pods.entry(index).or_default().insert(object_key.clone(), pod.clone());
+                }
+            }
             let owner_key = (object_key.0.clone(), owner.name.clone());
             match owner.kind.as_str() {
                 "ReplicaSet" => self.mark(Work::ReplicaSet(owner_key)),
                 "StatefulSet" => self.mark(Work::StatefulSet(owner_key)),
-                "Job" => {
-                    file(&mut self.owned_pods, &job_index(&owner_key), &object_key, gone);
-                    self.mark(Work::Job(owner_key));
-                }
+                "Job" => self.mark(Work::Job(owner_key)),
                 _ => {}
             }
         }
@@ -259,14 +282,17 @@ impl World {
     }
 }
 
-/// Notes or forgets a child of the controller with this uid.
-fn file(index: &mut BTreeMap<String, BTreeSet<NsName>>, owner_uid: &str, child: &NsName, gone: bool) {
-    if !gone {
-        index.entry(owner_uid.to_owned()).or_default().insert(child.clone());
-    } else if let Some(children) = index.get_mut(owner_uid) {
+/// Where the pods of a controller are filed: by its uid, and those of a job by its name too.
+fn indexes(owner: &Owner, namespace: &str) -> impl Iterator<Item = String> {
+    let by_name = (owner.kind == "Job").then(|| job_index(&(namespace.to_owned(), owner.name.clone())));
+    std::iter::once(owner.uid.clone()).chain(by_name)
+}
+
+fn unfile<T>(owned: &mut Owned<T>, owner_uid: &str, child: &NsName) {
+    if let Some(children) = owned.get_mut(owner_uid) {
         children.remove(child);
         if children.is_empty() {
-            index.remove(owner_uid);
+            owned.remove(owner_uid);
         }
     }
 }

@@ -18,4 +18,5 @@ pub use arrivals::{ArrivalProcess, Spread};
 pub(crate) use arrivals::{mix_text, normal};
 pub use loads::{LoadError, Loads, QueueKey, TargetKey};
 pub use rate::{Between, InvalidRate, MAX_PER_SECOND, Rate};
+pub(crate) use workload::usage_interval;
 pub use workload::{Figures, Service, Workload};

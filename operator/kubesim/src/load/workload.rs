@@ -312,6 +312,14 @@ impl Workload {
     }
 }
 
+/// How long ago the last measurement of usage was, and over how long it measured. `elapsed` is the time since the common
+/// start.
+pub(crate) fn usage_interval(elapsed: Duration) -> (Duration, Duration) {
+    let interval = Duration::from_nanos(SCRAPE);
+    let since = elapsed.as_nanos() % interval.as_nanos();
+    (Duration::from_nanos(u64::try_from(since).unwrap_or(0)), interval)
+}
+
 fn millionths(service: Service) -> Result<i128, InvalidRate> {
     if !service.per_pod.is_finite() || !(0.0..=1e6).contains(&service.per_pod) {
         return Err(InvalidRate::Service(service.per_pod));

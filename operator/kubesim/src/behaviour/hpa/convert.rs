@@ -25,18 +25,27 @@ pub(super) struct TargetRef {
     pub(super) name: String,
 }
 
-/// What the controller must ask for one metric.
+/// What the controller must ask for one metric. `metric` and `described` are the object's own words, for its status.
 #[derive(Debug, Clone)]
 pub(super) enum Query {
     External {
         name: String,
         selector: Option<String>,
+        metric: Value,
     },
     Object {
         name: String,
+        selector: Option<String>,
+        group: String,
+        kind: String,
+        object: String,
+        metric: Value,
+        described: Value,
     },
     Pods {
         name: String,
+        selector: Option<String>,
+        metric: Value,
     },
     Resource {
         resource: String,
@@ -65,7 +74,7 @@ pub(super) fn autoscaler(hpa: &Value) -> Autoscaler {
         },
         queries,
         target: TargetRef {
-            group: api_version.split_once('/').map_or("", |(group, _)| group).to_owned(),
+            group: group_of(api_version).to_owned(),
             kind: text(hpa, "/spec/scaleTargetRef/kind").to_owned(),
             name: text(hpa, "/spec/scaleTargetRef/name").to_owned(),
         },
@@ -109,12 +118,24 @@ fn metric(entry: &Value) -> (Metric, Query) {
     let body = entry.get(field).unwrap_or(&Value::Null);
     let name = text(body, "/metric/name").to_owned();
     let selector = selector_text(body.pointer("/metric/selector"));
+    let metric = body.get("metric").cloned().unwrap_or_default();
     let resource = text(body, "/name").to_owned();
     let container = text(body, "/container").to_owned();
     let (source, query) = match kind {
-        "External" => (Source::External { name: name.clone() }, Query::External { name, selector }),
-        "Object" => (Source::Object { name: name.clone() }, Query::Object { name }),
-        "Pods" => (Source::Pods { name: name.clone() }, Query::Pods { name }),
+        "External" => (Source::External { name: name.clone() }, Query::External { name, selector, metric }),
+        "Object" => {
+            let query = Query::Object {
+                name: name.clone(),
+                selector,
+                group: group_of(text(body, "/describedObject/apiVersion")).to_owned(),
+                kind: text(body, "/describedObject/kind").to_owned(),
+                object: text(body, "/describedObject/name").to_owned(),
+                metric,
+                described: body.get("describedObject").cloned().unwrap_or_default(),
+            };
+            (Source::Object { name }, query)
+        }
+        "Pods" => (Source::Pods { name: name.clone() }, Query::Pods { name, selector, metric }),
         "ContainerResource" => (
             Source::ContainerResource { resource: resource.clone(), container: container.clone() },
             Query::Resource { resource, container: Some(container) },
@@ -123,6 +144,10 @@ fn metric(entry: &Value) -> (Metric, Query) {
         other => (Source::Resource { resource: String::new() }, Query::Unknown(other.to_owned())),
     };
     (Metric { source, target: target(body) }, query)
+}
+
+fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// The order is the real controller's: an average value first, then a value.

@@ -1,80 +1,86 @@
 //! The HPA controller: when each autoscaler is synced, what it is shown, and what is written of the outcome. The algorithm
 //! is [`windlass_decision::hpa`]; nothing is calculated here.
+//!
+//! The queue is the real one's: whatever asks for a sync (an object that is new or changed, the informer's resync, the end
+//! of a sync) asks for one `sync_period` from now, and an earlier request stands. An object that is asked for while it is
+//! being synced is synced again at once after that.
 
 mod convert;
+mod events;
 mod metrics;
 mod status;
+mod sync;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use serde_json::{Value, json};
-use tokio::time::{Duration, Instant, sleep, sleep_until};
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use windlass_decision::hpa::{
-    Observed, Outcome, Phase, Pod as SeenPod, PodValue, Pods, Reading, Ready, Request, Selector, State, sync,
-};
+use windlass_decision::hpa::State;
 
-use self::convert::{Query, autoscaler};
-use self::metrics::{Answer, ask};
-use super::json::{NsName, number, text, uid};
-use super::pods::{Phase as PodPhase, Pod, PodCache};
+use self::sync::Context;
+use super::json::{NsName, key};
+use super::pod_metrics::PodMetrics;
+use super::pods::PodCache;
 use super::settings::Settings;
 use super::store::{ChangeKind, Feed, Kind};
-use crate::api::{Cluster, Gr, Part};
-use crate::load::Loads;
+use crate::api::Cluster;
 
 /// As whom the controller asks and writes.
 const USER: &str = "system:serviceaccount:kube-system:horizontal-pod-autoscaler";
-/// `retry.DefaultRetry` of client-go: how often and how soon a conflict is tried again.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Controller {
     context: Arc<Context>,
+    period: Duration,
+    started: Instant,
     known: BTreeMap<NsName, Known>,
     due: BTreeSet<(Instant, NsName)>,
+    ready: VecDeque<NsName>,
 }
 
-/// What every sync uses.
-#[derive(Debug)]
-pub(super) struct Context {
-    pub(super) cluster: Cluster,
-    pub(super) settings: Settings,
-    pub(super) loads: Option<Loads>,
-    pods: PodCache,
-}
-
-#[derive(Debug)]
+/// What is known of the object of a name. Another object of the same name that comes before the next sync inherits it, as
+/// in the real controller, which keeps its memory by name and forgets at a sync that finds nothing.
+#[derive(Debug, Default)]
 struct Known {
-    uid: String,
+    object: Option<Arc<Value>>,
     state: State,
+    due: Option<Instant>,
+    running: bool,
+    again: bool,
 }
 
 /// The end of a sync.
 struct Done {
     key: NsName,
-    uid: String,
-    state: State,
+    next: Option<State>,
 }
 
 impl Controller {
-    pub(super) fn new(cluster: Cluster, settings: Settings, loads: Option<Loads>, pods: PodCache) -> Self {
-        let context = Arc::new(Context { cluster, settings, loads, pods });
-        Self { context, known: BTreeMap::new(), due: BTreeSet::new() }
+    pub(super) fn new(cluster: Cluster, settings: Settings, pods: PodCache, pod_metrics: PodMetrics) -> Self {
+        let period = settings.hpa.sync_period.max(Duration::from_millis(1));
+        let context = Arc::new(Context::new(cluster, settings, pods, pod_metrics));
+        Self {
+            context,
+            period,
+            started: Instant::now(),
+            known: BTreeMap::new(),
+            due: BTreeSet::new(),
+            ready: VecDeque::new(),
+        }
     }
 
     /// Works until it is cancelled or the cluster is gone.
     pub(super) async fn run(mut self, mut feed: Feed, stop: CancellationToken) {
         let mut syncs: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
         loop {
-            let free = syncs.len() < self.context.settings.hpa_workers.max(1);
-            let next = self.due.first().map(|(at, _)| *at).filter(|_| free);
+            let next = self.due.first().map(|(at, _)| *at);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -84,199 +90,94 @@ impl Controller {
                     None => return,
                 },
                 Some(done) = syncs.next() => self.settle(done),
-                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                    if let Some((_, key)) = self.due.pop_first()
-                        && let Some(known) = self.known.get(&key)
-                    {
-                        let (context, state, uid) = (self.context.clone(), known.state.clone(), known.uid.clone());
-                        syncs.push(Box::pin(async move { context.sync(key, uid, state).await }));
-                    }
+                () = sleep_until(next.unwrap_or(self.started)), if next.is_some() => self.take_due(),
+            }
+            while syncs.len() < self.context.workers() {
+                let Some(key) = self.ready.pop_front() else { break };
+                if let Some(sync) = self.begin(key) {
+                    syncs.push(sync);
                 }
             }
         }
     }
 
     fn see(&mut self, object: &Arc<Value>, what: ChangeKind) {
-        let key = super::json::key(object);
+        let key = key(object);
         if what == ChangeKind::Deleted {
-            self.known.remove(&key);
-            self.due.retain(|(_, waiting)| *waiting != key);
+            self.context.forget_selector(&key);
+            if let Some(known) = self.known.get_mut(&key) {
+                known.object = None;
+            }
             return;
         }
-        let is_new = self.known.get(&key).is_none_or(|known| known.uid != uid(object));
-        if is_new {
-            self.known.insert(key.clone(), Known { uid: uid(object).to_owned(), state: State::default() });
-            self.due.retain(|(_, waiting)| *waiting != key);
-            self.schedule(key);
+        self.known.entry(key.clone()).or_default().object = Some(object.clone());
+        self.ask(&key, Instant::now() + self.period);
+    }
+
+    /// Asks for a sync at `at`; an earlier request stands.
+    fn ask(&mut self, key: &NsName, at: Instant) {
+        let Some(known) = self.known.get_mut(key) else { return };
+        if known.due.is_some_and(|before| before <= at) {
+            return;
         }
+        if let Some(before) = known.due.replace(at) {
+            self.due.remove(&(before, key.clone()));
+        }
+        self.due.insert((at, key.clone()));
+    }
+
+    /// Moves what is due to the queue of the workers.
+    fn take_due(&mut self) {
+        let now = Instant::now();
+        while self.due.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.due.pop_first() else { break };
+            let Some(known) = self.known.get_mut(&key) else { continue };
+            known.due = None;
+            if known.running {
+                known.again = true;
+            } else if !self.ready.contains(&key) {
+                self.ready.push_back(key);
+            }
+        }
+    }
+
+    fn begin(&mut self, key: NsName) -> Option<BoxFuture<'static, Done>> {
+        let known = self.known.get_mut(&key)?;
+        let Some(object) = known.object.clone() else {
+            if let Some(due) = known.due {
+                self.due.remove(&(due, key.clone()));
+            }
+            self.known.remove(&key);
+            return None;
+        };
+        known.running = true;
+        let (context, state) = (self.context.clone(), known.state.clone());
+        // The informer presents every object again each period, also while a sync hangs.
+        let resync = self.next_resync();
+        self.ask(&key, resync + self.period);
+        Some(Box::pin(async move {
+            let next = context.reconcile(&key, &object, &state).await;
+            Done { key, next }
+        }))
     }
 
     fn settle(&mut self, done: Done) {
-        if let Some(known) = self.known.get_mut(&done.key).filter(|known| known.uid == done.uid) {
-            known.state = done.state;
-            self.schedule(done.key);
+        let Some(known) = self.known.get_mut(&done.key) else { return };
+        known.running = false;
+        if let Some(next) = done.next {
+            known.state = next;
         }
-    }
-
-    fn schedule(&mut self, key: NsName) {
-        self.due.insert((Instant::now() + self.context.settings.hpa.sync_period, key));
-    }
-}
-
-impl Context {
-    /// One sync of one autoscaler.
-    async fn sync(&self, key: NsName, uid: String, state: State) -> Done {
-        let next = self.reconcile(&key, &state).await;
-        Done { key, uid, state: next.unwrap_or(state) }
-    }
-
-    async fn reconcile(&self, key: &NsName, state: &State) -> Option<State> {
-        let object = self.cluster.get(Kind::Hpa.gr(), &key.0, &key.1)?;
-        let autoscaler = autoscaler(&object);
-        let target = &autoscaler.target;
-        let kind = self.cluster.kind_named(&target.group, &target.kind);
-        let gr = kind.as_ref().map(|kind| (kind.group.as_str(), kind.plural.as_str()));
-        let Some((gr, scale)) = gr.and_then(|gr| Some((gr, self.cluster.scale(gr, &key.0, &target.name)?))) else {
-            let why = format!("{} {:?} not found", target.kind, target.name);
-            self.write_status(&object, &autoscaler, &Outcome::scale_unknown(&why), None, 0);
-            return None;
-        };
-        let replicas = clamp(number(&scale, "/spec/replicas").unwrap_or(0));
-        let selector = text(&scale, "/status/selector").to_owned();
-        let pods = self.select(&key.0, &selector);
-        // At 0 replicas nothing is asked: the sync would not look at it.
-        let answers = if replicas == 0 {
-            Vec::new()
-        } else {
-            let mut answers = Vec::with_capacity(autoscaler.queries.len());
-            for query in &autoscaler.queries {
-                answers.push(ask(self, key, query, target, &pods).await);
-            }
-            answers
-        };
-        let now = self.cluster.now();
-        let readings: Vec<_> = answers.iter().map(reading).collect();
-        let per_pod: Vec<Vec<PodValue<'_>>> = answers.iter().map(|answer| pod_values(answer, now)).collect();
-        let readings: Vec<Result<Reading<'_>, &str>> = readings
-            .into_iter()
-            .zip(&per_pod)
-            .map(|(reading, values)| if values.is_empty() { reading } else { Ok(Reading::PerPod(values)) })
-            .collect();
-        let requests: Vec<Vec<Request<'_>>> = pods.iter().map(|pod| requests(pod, &autoscaler.queries)).collect();
-        let listed: Vec<SeenPod<'_>> =
-            pods.iter().zip(&requests).map(|(pod, requests)| seen_pod(pod, requests)).collect();
-        let observed = Observed {
-            spec_replicas: replicas,
-            status_replicas: clamp(number(&scale, "/status/replicas").unwrap_or(0)),
-            selector: if selector.is_empty() { Selector::Invalid } else { Selector::Good },
-            pods: if autoscaler.queries.iter().any(Query::per_pod) {
-                Pods::Listed(&listed)
-            } else {
-                let ready = pods.iter().filter(|pod| pod.serves()).count();
-                Pods::Counted { all: count(pods.len()), ready: count(ready) }
-            },
-            metrics: &readings,
-        };
-        let mut outcome = sync(&autoscaler.spec, &self.settings.hpa, &observed, state, now);
-        if let Some(rescale) = outcome.rescale {
-            let event = match self.write_scale(gr, key, &target.name, scale, outcome.desired).await {
-                Ok(()) => {
-                    outcome.written(&autoscaler.spec, replicas, self.cluster.now());
-                    let reason = rescale.describe(&autoscaler.spec);
-                    (false, "SuccessfulRescale", format!("New size: {}; reason: {reason}", outcome.desired))
-                }
-                Err(why) => {
-                    outcome.refused(&why);
-                    let text = format!("New size: {}; reason: ; error: {why}", outcome.desired);
-                    (true, "FailedRescale", text)
-                }
-            };
-            self.tell(&object, event);
+        if std::mem::take(&mut known.again) {
+            self.ready.push_back(done.key.clone());
         }
-        self.write_status(&object, &autoscaler, &outcome.conditions, Some(&outcome), replicas);
-        Some(outcome.next)
+        self.ask(&done.key, Instant::now() + self.period);
     }
 
-    fn select(&self, namespace: &str, selector: &str) -> Vec<Arc<Pod>> {
-        let Ok(selector) = crate::api::Selector::parse(selector, "") else { return Vec::new() };
-        if selector.is_everything() {
-            return Vec::new();
-        }
-        self.pods.select(namespace, |pod| selector.matches(pod))
+    /// When the informer presents every object the next time.
+    fn next_resync(&self) -> Instant {
+        let now = Instant::now();
+        let periods = now.duration_since(self.started).as_nanos() / self.period.as_nanos() + 1;
+        let since = self.period.saturating_mul(u32::try_from(periods).unwrap_or(u32::MAX));
+        self.started + since
     }
-
-    /// Writes the replicas; after a conflict again, with the scale read anew and the same number.
-    async fn write_scale(&self, gr: Gr<'_>, key: &NsName, name: &str, mut scale: Value, to: i32) -> Result<(), String> {
-        let mut tries = 0;
-        loop {
-            scale["spec"]["replicas"] = json!(to);
-            let refused = match self.cluster.update(USER, gr, Part::Scale, (&key.0, name), scale.clone()) {
-                Ok(_) => return Ok(()),
-                Err(refused) => refused,
-            };
-            tries += 1;
-            if !refused.is_conflict() || tries >= TRIES {
-                return Err(refused.message);
-            }
-            sleep(PAUSE).await;
-            scale = self.cluster.scale(gr, &key.0, name).ok_or_else(|| format!("{name:?} not found"))?;
-        }
-    }
-}
-
-fn clamp(number: i64) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
-}
-
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn reading(answer: &Answer) -> Result<Reading<'_>, &str> {
-    match answer {
-        Answer::External(values) => Ok(Reading::External(values)),
-        Answer::PerPod(_) => Ok(Reading::PerPod(&[])),
-        Answer::Failed(why) => Err(why),
-    }
-}
-
-fn pod_values(answer: &Answer, now: jiff::Timestamp) -> Vec<PodValue<'_>> {
-    let Answer::PerPod(values) = answer else { return Vec::new() };
-    let window = Duration::from_secs(15);
-    values.iter().map(|(pod, milli)| PodValue { pod, milli: *milli, at: now, window }).collect()
-}
-
-fn seen_pod<'a>(pod: &'a Pod, requests: &'a [Request<'a>]) -> SeenPod<'a> {
-    let ready = super::json::list(&pod.object, "/status/conditions").iter().find(|one| text(one, "/type") == "Ready");
-    SeenPod {
-        name: super::json::name(&pod.object),
-        phase: match pod.phase {
-            PodPhase::Pending => Phase::Pending,
-            PodPhase::Running => Phase::Running,
-            PodPhase::Succeeded => Phase::Succeeded,
-            PodPhase::Failed => Phase::Failed,
-            PodPhase::Unknown => Phase::Unknown,
-        },
-        ready: ready.map(|condition| Ready {
-            status: Some(text(condition, "/status") == "True"),
-            since: super::json::time(condition, "/lastTransitionTime").unwrap_or_default(),
-        }),
-        started: super::json::time(&pod.object, "/status/startTime"),
-        deleting: pod.deleting,
-        requests,
-    }
-}
-
-/// What a pod requests of the resources that are asked about.
-fn requests<'a>(pod: &Pod, queries: &'a [Query]) -> Vec<Request<'a>> {
-    let wanted = queries.iter().filter_map(|query| match query {
-        Query::Resource { resource, container } => Some((resource.as_str(), container.as_deref())),
-        _ => None,
-    });
-    wanted
-        .filter_map(|(resource, container)| {
-            let milli = metrics::requested(&pod.object, resource, container)?;
-            Some(Request { resource, container, milli })
-        })
-        .collect()
 }

@@ -1,17 +1,18 @@
-//! What is written about a sync: the status of the autoscaler, only where it differs, and events. It scales nothing.
+//! The status of an autoscaler after a sync, written only where it differs. It scales nothing.
 
 use serde_json::{Value, json};
-use windlass_decision::hpa::{Condition, Conditions, Outcome};
+use windlass_decision::hpa::{Condition, Conditions, Outcome, Proposal};
 
+use super::USER;
 use super::convert::{Autoscaler, Query};
-use super::{Context, USER};
+use super::sync::Context;
 use crate::api::{Part, Patch};
-use crate::behaviour::json::{list, name, namespace, number, seconds, set_condition, status_patch, text, uid};
-use crate::behaviour::quantity::decimal;
+use crate::behaviour::json::{list, name, namespace, number, seconds, set_condition, status_patch, text};
+use crate::behaviour::quantity::{binary, decimal};
 use crate::behaviour::store::Kind;
 
 impl Context {
-    /// Writes the status, if it differs. Without an outcome the figures stay as they were.
+    /// Writes the status, if it differs. Without an outcome (the scale could not be read) the figures stay as they were.
     pub(super) fn write_status(
         &self,
         object: &Value,
@@ -27,75 +28,62 @@ impl Context {
             ("ScalingActive", &said.scaling_active),
             ("ScalingLimited", &said.scaling_limited),
         ] {
-            let Some(Condition { holds, reason, message }) = condition else { continue };
-            let before = conditions.iter().find(|one| text(one, "/type") == kind);
-            let is_news = before.is_none_or(|one| text(one, "/reason") != reason.as_str());
-            if is_news && !holds && kind != "ScalingLimited" {
-                self.tell(object, (true, reason.as_str(), message.to_string()));
+            if let Some(Condition { holds, reason, message }) = condition {
+                set_condition(&mut conditions, kind, *holds, reason.as_str(), message, now);
             }
-            set_condition(&mut conditions, kind, *holds, reason.as_str(), message, now);
         }
         let mut status = object.get("status").cloned().unwrap_or_else(|| json!({}));
         status["conditions"] = json!(conditions);
         if let Some(outcome) = outcome {
-            status["currentReplicas"] = json!(replicas);
             let before = number(object, "/status/desiredReplicas").unwrap_or(0);
+            status["currentReplicas"] = json!(replicas);
             status["desiredReplicas"] = outcome.status_desired.map_or_else(|| json!(before), |desired| json!(desired));
             if let Some(at) = outcome.next.last_scale {
                 status["lastScaleTime"] = json!(seconds(at));
             }
-            if !outcome.metrics.is_empty() {
-                let current = outcome.metrics.iter().zip(&autoscaler.queries);
-                let current: Vec<_> =
-                    current.filter_map(|(metric, query)| shown(metric.as_ref().ok()?, query)).collect();
-                status["currentMetrics"] = json!(current);
-            }
+            // Rebuilt at each sync: where the metrics were not looked at there are none.
+            let shown = outcome.metrics.iter().zip(&autoscaler.queries);
+            let shown: Vec<_> = shown.map(|(metric, query)| shown_metric(metric.as_ref().ok(), query)).collect();
+            status["currentMetrics"] = if shown.is_empty() { Value::Null } else { shown.into() };
         }
-        if let Some(patch) = status_patch(object, status) {
-            let at = (namespace(object), name(object));
-            // It may have been deleted meanwhile; the next sync says it again.
-            let _ = self.cluster.patch(USER, Kind::Hpa.gr(), Part::Status, at, &Patch::Merge(patch));
+        let Some(mut patch) = status_patch(object, status) else { return };
+        // As an update would: an object that somebody changed during the sync keeps its status until the next one.
+        patch["metadata"] = json!({"resourceVersion": text(object, "/metadata/resourceVersion")});
+        let at = (namespace(object), name(object));
+        if let Err(refused) = self.cluster.patch(USER, Kind::Hpa.gr(), Part::Status, at, &Patch::Merge(patch))
+            && refused.code != 404
+        {
+            self.tell(object, true, "FailedUpdateStatus", &refused.message);
         }
-    }
-
-    /// Records an event about an autoscaler.
-    pub(super) fn tell(&self, object: &Value, (warning, reason, message): (bool, &str, String)) {
-        if !self.settings.events {
-            return;
-        }
-        let now = seconds(self.cluster.now());
-        let event = json!({
-            "apiVersion": "v1", "kind": "Event",
-            "metadata": {"generateName": format!("{}.", name(object)), "namespace": namespace(object)},
-            "involvedObject": {
-                "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "name": name(object),
-                "namespace": namespace(object), "uid": uid(object),
-            },
-            "type": if warning { "Warning" } else { "Normal" }, "reason": reason, "message": message, "count": 1,
-            "firstTimestamp": now, "lastTimestamp": now,
-            "source": {"component": "horizontal-pod-autoscaler"}, "reportingComponent": "horizontal-pod-autoscaler",
-        });
-        // An event that is lost is no loss.
-        let _ = self.cluster.create(USER, ("", "events"), namespace(object), event);
     }
 }
 
-/// What `status.currentMetrics` says of one metric.
-fn shown(metric: &windlass_decision::hpa::Proposal, query: &Query) -> Option<Value> {
+/// What `status.currentMetrics` says of one metric: of one that failed, nothing but that it is there.
+fn shown_metric(metric: Option<&Proposal>, query: &Query) -> Value {
+    let Some(metric) = metric else { return json!({"type": ""}) };
+    let spelt = |milli: i64| match query {
+        Query::Resource { resource, .. } if resource == "memory" => binary(milli),
+        _ => decimal(milli),
+    };
     let mut current = json!({});
     if let Some(value) = metric.current.value {
-        current["value"] = json!(decimal(value));
+        current["value"] = json!(spelt(value));
     }
     if let Some(average) = metric.current.average_value {
-        current["averageValue"] = json!(decimal(average));
+        current["averageValue"] = json!(spelt(average));
     }
     if let Some(percent) = metric.current.average_utilization {
         current["averageUtilization"] = json!(percent);
     }
-    Some(match query {
-        Query::External { name, .. } => {
-            json!({"type": "External", "external": {"metric": {"name": name}, "current": current}})
+    match query {
+        Query::External { metric, .. } => {
+            json!({"type": "External", "external": {"metric": metric, "current": current}})
         }
+        Query::Pods { metric, .. } => json!({"type": "Pods", "pods": {"metric": metric, "current": current}}),
+        Query::Object { metric, described, .. } => json!({
+            "type": "Object",
+            "object": {"metric": metric, "describedObject": described, "current": current},
+        }),
         Query::Resource { resource, container: None } => {
             json!({"type": "Resource", "resource": {"name": resource, "current": current}})
         }
@@ -103,6 +91,6 @@ fn shown(metric: &windlass_decision::hpa::Proposal, query: &Query) -> Option<Val
             "type": "ContainerResource",
             "containerResource": {"name": resource, "container": container, "current": current},
         }),
-        Query::Object { .. } | Query::Pods { .. } | Query::Unknown(_) => return None,
-    })
+        Query::Unknown(_) => json!({"type": ""}),
+    }
 }
