@@ -59,7 +59,7 @@ test-unit: ## unit and documentation tests of all crates
 	$(CARGO) test $(ALL) --lib --bins -- $(ARGS)
 	$(CARGO) test $(ALL) --doc
 
-test-it: ## integration tests without a cluster, in seconds
+test-it: build ## integration tests without a cluster, in seconds
 	$(BIN_ENV) $(CARGO) test $(ALL) --test it --test management_api -- $(ARGS)
 
 test-disasters: ## thousands of simulated disasters, each drawn from a seed; WINDLASS_SEEDS sets how many

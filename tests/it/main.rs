@@ -2,6 +2,7 @@
 
 mod arrows;
 mod cli;
+mod conformance;
 mod demo;
 mod files;
 mod simulate;

@@ -9,6 +9,7 @@ mod admin;
 pub mod audit;
 pub mod broker;
 pub mod clock;
+pub mod conformance;
 pub mod consumer;
 pub mod disasters;
 pub mod duplicates;

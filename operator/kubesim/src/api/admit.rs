@@ -3,12 +3,31 @@
 
 use serde_json::{Value, json};
 
+use super::autoscaler;
 use super::kind::Kind;
 use super::status::{Cause, Status};
 
+/// The status of a new object: one that is sent along is dropped.
+pub(super) fn first_status(kind: &Kind) -> Value {
+    match kind.kind.as_str() {
+        _ if kind.schema.is_some() => Value::Null,
+        "Namespace" => json!({"phase": "Active"}),
+        "Pod" => json!({"phase": "Pending", "qosClass": "BestEffort"}),
+        "ReplicaSet" | "ReplicationController" => json!({"replicas": 0}),
+        "StatefulSet" => json!({"replicas": 0, "availableReplicas": 0}),
+        "Service" => json!({"loadBalancer": {}}),
+        "HorizontalPodAutoscaler" => json!({"currentMetrics": null, "desiredReplicas": 0}),
+        "PodDisruptionBudget" => {
+            json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0})
+        }
+        _ => json!({}),
+    }
+}
+
 /// A field that has to be there.
 pub(super) fn required(field: &str, why: &str) -> Cause {
-    Cause { reason: "FieldValueRequired", field: field.to_owned(), message: format!("Required value: {why}") }
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    Cause { reason: "FieldValueRequired", field: field.to_owned(), message: format!("Required value{why}") }
 }
 
 /// A field that is wrong.
@@ -23,17 +42,18 @@ pub(super) fn no_namespace(name: &str) -> Status {
 }
 
 /// Fills in defaults and refuses what is wrong.
-pub(super) fn admit(kind: &Kind, object: &mut Value) -> Result<(), Status> {
+pub(super) fn admit(kind: &Kind, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
     let mut causes = Vec::new();
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     if let Some(why) = wrong_name(kind, &name) {
         causes.push(invalid("metadata.name", &json!(name), why));
     }
+    owners(object, &mut causes);
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet") | ("", "ReplicationController") => {
             workload(kind, object, &mut causes);
         }
-        ("autoscaling", "HorizontalPodAutoscaler") => hpa(object, &mut causes),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::admit(object, &mut causes),
         ("batch", "Job") => job(object),
         ("", "Pod") => pod(object),
         ("", "Namespace") => namespace(object),
@@ -42,7 +62,7 @@ pub(super) fn admit(kind: &Kind, object: &mut Value) -> Result<(), Status> {
     }
     if let Some(schema) = &kind.schema {
         schema.shape(object);
-        causes.extend(schema.check(object));
+        causes.extend(schema.check(object, old));
         causes.extend(negative_scale(kind, object));
     }
     if causes.is_empty() { Ok(()) } else { Err(Status::invalid(kind, &name, &causes)) }
@@ -62,6 +82,34 @@ fn names(object: &mut Value) {
     let kind = names["kind"].as_str().unwrap_or_default().to_owned();
     fill(names, "listKind", json!(format!("{kind}List")));
     fill(names, "singular", json!(kind.to_lowercase()));
+    fill(&mut object["spec"], "conversion", json!({"strategy": "None"}));
+}
+
+/// References to owners say all of who they are, and name one controller at most.
+fn owners(object: &Value, causes: &mut Vec<Cause>) {
+    let owners = object["metadata"]["ownerReferences"].as_array();
+    for owner in owners.into_iter().flatten() {
+        for (field, path) in [
+            ("apiVersion", "metadata.ownerReferences.version"),
+            ("kind", "metadata.ownerReferences.kind"),
+            ("name", "metadata.ownerReferences.name"),
+            ("uid", "metadata.ownerReferences.uid"),
+        ] {
+            if owner[field].as_str().unwrap_or_default().is_empty() {
+                causes.push(invalid(path, &json!(""), "must not be empty"));
+            }
+        }
+    }
+    let controllers: Vec<_> = owners.into_iter().flatten().filter(|owner| owner["controller"] == true).collect();
+    if let [first, second, ..] = controllers[..] {
+        let name = |owner: &Value| owner["name"].as_str().unwrap_or_default().to_owned();
+        let why = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
+            name(first),
+            name(second)
+        );
+        causes.push(invalid("metadata.ownerReferences", &json!(owners), &why));
+    }
 }
 
 /// RFC 1123 subdomains for most kinds; RBAC names are free, and services and namespaces are labels.
@@ -89,7 +137,7 @@ fn wrong_name(kind: &Kind, name: &str) -> Option<&'static str> {
     )
 }
 
-fn fill(object: &mut Value, name: &str, value: Value) {
+pub(super) fn fill(object: &mut Value, name: &str, value: Value) {
     if object.is_object() && object[name].is_null() {
         object[name] = value;
     }
@@ -118,6 +166,14 @@ fn workload(kind: &Kind, object: &mut Value, causes: &mut Vec<Cause>) {
                 ));
             }
         }
+    }
+    if kind.kind == "StatefulSet" {
+        fill(spec, "podManagementPolicy", json!("OrderedReady"));
+        fill(spec, "revisionHistoryLimit", json!(10));
+        fill(spec, "serviceName", json!(""));
+        fill(spec, "updateStrategy", json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}));
+        let kept = json!({"whenDeleted": "Retain", "whenScaled": "Retain"});
+        fill(spec, "persistentVolumeClaimRetentionPolicy", kept);
     }
     if kind.kind == "Deployment" {
         fill(spec, "progressDeadlineSeconds", json!(600));
@@ -180,6 +236,8 @@ fn job(object: &mut Value) {
         fill(spec, "backoffLimit", json!(6));
         fill(spec, "completionMode", json!("NonIndexed"));
         fill(spec, "suspend", json!(false));
+        fill(spec, "manualSelector", json!(false));
+        fill(spec, "podReplacementPolicy", json!("TerminatingOrFailed"));
         template(&mut spec["template"]);
     }
 }
@@ -189,50 +247,4 @@ fn namespace(object: &mut Value) {
     object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
     fill(object, "spec", json!({"finalizers": ["kubernetes"]}));
     fill(object, "status", json!({"phase": "Active"}));
-}
-
-/// The defaults of `autoscaling/v2` (Kubernetes page "Horizontal Pod Autoscaling", "Default behavior"), and its checks.
-fn hpa(object: &mut Value, causes: &mut Vec<Cause>) {
-    let spec = &mut object["spec"];
-    if !spec.is_object() {
-        causes.push(required("spec.maxReplicas", "give one"));
-        return;
-    }
-    fill(spec, "minReplicas", json!(1));
-    let (min, max) = (spec["minReplicas"].as_i64().unwrap_or(1), spec["maxReplicas"].as_i64().unwrap_or(0));
-    if min < 1 {
-        causes.push(invalid("spec.minReplicas", &json!(min), "must be greater than or equal to 1"));
-    }
-    if max < 1 {
-        causes.push(invalid("spec.maxReplicas", &json!(max), "must be greater than 0"));
-    } else if max < min {
-        causes.push(invalid("spec.maxReplicas", &json!(max), "must be greater than or equal to `minReplicas`"));
-    }
-    for (name, path) in [("kind", "spec.scaleTargetRef.kind"), ("name", "spec.scaleTargetRef.name")] {
-        if spec["scaleTargetRef"][name].as_str().unwrap_or_default().is_empty() {
-            causes.push(Cause {
-                reason: "FieldValueRequired",
-                field: path.to_owned(),
-                message: "Required value".to_owned(),
-            });
-        }
-    }
-    if spec["metrics"].as_array().is_none_or(Vec::is_empty) {
-        let target = json!({"type": "Utilization", "averageUtilization": 80});
-        spec["metrics"] = json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
-    }
-    let policies =
-        [("Percent", 100), ("Pods", 4)].map(|(kind, value)| json!({"type": kind, "value": value, "periodSeconds": 15}));
-    if spec["behavior"].is_object() {
-        let behavior = &mut spec["behavior"];
-        fill(behavior, "scaleUp", json!({}));
-        fill(behavior, "scaleDown", json!({}));
-        let [percent, pods] = policies;
-        fill(&mut behavior["scaleUp"], "stabilizationWindowSeconds", json!(0));
-        fill(&mut behavior["scaleUp"], "policies", json!([pods, percent]));
-        fill(&mut behavior["scaleDown"], "policies", json!([percent]));
-        for direction in ["scaleUp", "scaleDown"] {
-            fill(&mut behavior[direction], "selectPolicy", json!("Max"));
-        }
-    }
 }

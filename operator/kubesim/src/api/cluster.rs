@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use windlass_decision::Clock;
 
+use super::delete::Deletion;
 use super::faults::Faults;
 use super::http::ApiService;
 use super::kind::Kind;
@@ -18,7 +19,7 @@ use super::scale;
 use super::selector::Selector;
 use super::status::Status;
 use super::store::{At, Audited, Changes, Store, version_of};
-use super::write::{By, Deletion, Part};
+use super::write::{By, Part};
 
 /// API group and plural, for example `("apps", "deployments")`.
 pub type Gr<'a> = (&'a str, &'a str);
@@ -216,7 +217,7 @@ impl Cluster {
     ) -> Result<Arc<Value>, Status> {
         let at = (namespace.to_owned(), name.to_owned());
         self.write(user, what, ("delete", Part::Main), (namespace, name), |store, kind, by| {
-            store.delete(kind, &at, deletion, by)
+            store.delete(kind, &at, deletion, by).map(|deleted| deleted.object)
         })
     }
 

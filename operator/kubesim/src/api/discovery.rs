@@ -8,6 +8,8 @@ use super::cluster::Cluster;
 use super::kind::Kind;
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// In the order in which custom resources list them.
+const CUSTOM_VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const PART_VERBS: [&str; 3] = ["get", "patch", "update"];
 
 /// `/version`: the release whose behaviour is modelled.
@@ -86,18 +88,20 @@ fn entries(kind: &Kind) -> Vec<Value> {
     if !kind.short_names.is_empty() {
         main["shortNames"] = json!(kind.short_names);
     }
-    let mut entries = vec![main];
-    if kind.scale.is_some() {
-        entries.push(json!({
-            "name": format!("{}/scale", kind.plural), "singularName": "", "namespaced": kind.namespaced,
-            "group": "autoscaling", "version": "v1", "kind": "Scale", "verbs": PART_VERBS,
-        }));
+    let part = |part: &str| json!({"name": format!("{}/{part}", kind.plural), "singularName": "", "namespaced": kind.namespaced, "verbs": PART_VERBS});
+    let scale = kind.scale.as_ref().map(|_| {
+        let mut scale = part("scale");
+        (scale["group"], scale["version"], scale["kind"]) = (json!("autoscaling"), json!("v1"), json!("Scale"));
+        scale
+    });
+    let status = kind.has_status.then(|| {
+        let mut status = part("status");
+        status["kind"] = json!(kind.kind);
+        status
+    });
+    if kind.schema.is_some() {
+        main["verbs"] = json!(CUSTOM_VERBS);
+        return [Some(main), status, scale].into_iter().flatten().collect();
     }
-    if kind.has_status {
-        entries.push(json!({
-            "name": format!("{}/status", kind.plural), "singularName": "", "namespaced": kind.namespaced,
-            "kind": kind.kind, "verbs": PART_VERBS,
-        }));
-    }
-    entries
+    [Some(main), scale, status].into_iter().flatten().collect()
 }

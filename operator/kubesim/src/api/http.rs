@@ -11,22 +11,19 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::sleep;
 use tower::Service;
 
-use super::cluster::{Cluster, at};
+use super::cluster::Cluster;
 use super::faults::{RequestFault, RequestInfo};
-use super::kind::Kind;
-use super::lists::list;
-use super::patch::Patch;
+use super::lists::List;
 use super::query::{Asked, Query, Route};
-use super::selector::Selector;
 use super::status::Status;
 use super::store::{Audited, version_of};
+use super::verbs::Asking;
 use super::watch::Watch;
-use super::write::{By, Deletion, Part};
-use super::{aggregate, discovery, scale, table};
+use super::{aggregate, discovery, table};
 
 /// The largest body that is read.
 const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -91,9 +88,10 @@ where
     }
 }
 
-/// What is answered: the code, and either a value or a stream.
+/// What is answered.
 pub(super) enum Answer {
-    Value(u16, Value),
+    Object(u16, Arc<Value>),
+    List(List),
     Watch(Box<Watch>),
 }
 
@@ -169,28 +167,26 @@ impl Cluster {
             return response;
         };
         let wants_table = table::is_wanted(request.headers());
-        let answer = self.objects(user, &kind, asked, verb, query, &request, stale);
+        let answer = self.objects(Asking { user, kind: &kind, asked, verb, query, request: &request, stale });
         let (code, version) = match &answer {
-            Ok(Answer::Value(code, value)) => (*code, Some(version_of(value)).filter(|version| *version > 0)),
-            Ok(Answer::Watch(_)) => (200, None),
+            Ok(Answer::Object(code, object)) => (*code, Some(version_of(object)).filter(|version| *version > 0)),
+            Ok(Answer::List(_) | Answer::Watch(_)) => (200, None),
             Err(status) => (status.code, None),
         };
         let written = version.filter(|_| !matches!(verb, "get" | "list" | "watch"));
         self.noted(user, verb, Some(asked), code, written);
         match answer {
-            Ok(Answer::Value(code, value)) if wants_table && matches!(verb, "get" | "list") => {
-                json_response(code, &table::of(&kind, &value, self.now()))
+            Ok(Answer::Object(_, object)) if wants_table && verb == "get" => {
+                let metadata = &object["metadata"];
+                json_response(200, &table::of(&kind, std::slice::from_ref(&object), metadata, self.now()))
             }
-            Ok(Answer::Value(code, value)) => json_response(code, &value),
+            Ok(Answer::List(list)) if wants_table && verb == "list" => {
+                json_response(200, &table::of(&kind, &list.items, &list.metadata(), self.now()))
+            }
+            Ok(Answer::Object(code, object)) => json_response(code, &object),
+            Ok(Answer::List(list)) => answered(200, Body::from(list.to_bytes())),
             Ok(Answer::Watch(watch)) => match watch.lines() {
-                Some(lines) => {
-                    let body = Body::from_stream(lines.map(Ok::<_, Infallible>));
-                    let mut response = Response::new(body);
-                    response
-                        .headers_mut()
-                        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-                    response
-                }
+                Some(lines) => answered(200, Body::from_stream(lines.map(Ok::<_, Infallible>))),
                 None => refusal(&Status::no_such_path()),
             },
             Err(status) => refusal(&status),
@@ -216,98 +212,7 @@ impl Cluster {
         {
             return response;
         }
-        refusal(&Status::no_such_path())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one request has that many sides")]
-    fn objects(
-        &self,
-        user: &Arc<str>,
-        kind: &Arc<Kind>,
-        asked: &Asked,
-        verb: &str,
-        query: &Query,
-        request: &Request<Bytes>,
-        stale: Option<Duration>,
-    ) -> Result<Answer, Status> {
-        let part = asked.part().ok_or_else(Status::no_such_path)?;
-        if (part == Part::Status && !kind.has_status) || (part == Part::Scale && kind.scale.is_none()) {
-            return Err(Status::no_such_path());
-        }
-        if kind.namespaced && asked.namespace.is_none() && (asked.name.is_some() || verb == "create") {
-            return Err(Status::no_such_path());
-        }
-        let namespace = asked.namespace.clone().filter(|_| kind.namespaced).unwrap_or_default();
-        let name = asked.name.clone().unwrap_or_default();
-        let at = at(&namespace, &name);
-        let agent =
-            request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("unknown");
-        let manager = Some(query.text("fieldManager")).filter(|manager| !manager.is_empty());
-        let manager = manager.unwrap_or_else(|| agent.split('/').next().unwrap_or(agent));
-        let by = By { manager, tracks: true, now: self.now(), dry_run: query.text("dryRun") == "All" };
-        let body = || parse(request.body());
-        match verb {
-            "list" => self.list_request(kind, asked, query, stale).map(|list| Answer::Value(200, list)),
-            "watch" => self.watch_request(user, kind, asked, query, stale).map(|watch| Answer::Watch(Box::new(watch))),
-            "get" => {
-                let object = self.store().get(kind, &at).ok_or_else(|| Status::not_found(kind, &name))?;
-                let shown = if part == Part::Scale { scale::of(kind, &object) } else { Some((*object).clone()) };
-                Ok(Answer::Value(200, shown.ok_or_else(Status::no_such_path)?))
-            }
-            "create" => {
-                if asked.name.is_some() {
-                    return Err(Status::new(
-                        405,
-                        "MethodNotAllowed",
-                        "the server does not allow this method on the requested resource",
-                    ));
-                }
-                let object = self.store().create(kind, &namespace, body()?, by)?;
-                Ok(Answer::Value(201, (*object).clone()))
-            }
-            "update" => {
-                let object = body()?;
-                let updated = self.store().update(kind, part, &at, object, by)?;
-                Ok(Answer::Value(200, shown(kind, part, &updated)))
-            }
-            "patch" => {
-                let patch = patch(request, query)?;
-                let mut store = self.store();
-                let is_new = store.get(kind, &at).is_none();
-                if matches!(patch, Patch::Apply { .. }) && query.text("fieldManager").is_empty() {
-                    return Err(Status::new(
-                        422,
-                        "Invalid",
-                        "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-                    ));
-                }
-                let patched = store.patch(kind, part, &at, &patch, by)?;
-                drop(store);
-                Ok(Answer::Value(if is_new { 201 } else { 200 }, shown(kind, part, &patched)))
-            }
-            "delete" => {
-                let options = if request.body().is_empty() { json!({}) } else { body()? };
-                let deleted = self.store().delete(kind, &at, &deletion(&options, query), by)?;
-                Ok(Answer::Value(200, after_deletion(kind, &deleted)))
-            }
-            "deletecollection" => {
-                let selector = Selector::parse(query.text("labelSelector"), query.text("fieldSelector"))?;
-                let within = asked.namespace.as_deref();
-                let mut store = self.store();
-                let found = store.table(&kind.group, &kind.plural).map(|table| table.list(within, &selector));
-                for object in found.iter().flatten() {
-                    store.delete(kind, &super::store::at_of(object), &Deletion::default(), by)?;
-                }
-                let version = store.version;
-                drop(store);
-                Ok(Answer::Value(200, list(kind, &found.unwrap_or_default(), version, None)))
-            }
-            _ => Err(Status::new(
-                405,
-                "MethodNotAllowed",
-                "the server does not allow this method on the requested resource",
-            )),
-        }
+        parts.get(1).map_or_else(|| refusal(&Status::no_such_path()), |group| self.nothing_there(group))
     }
 
     fn fault(&self, user: &str, verb: &str, asked: Option<&Asked>) -> RequestFault {
@@ -354,61 +259,6 @@ fn verb(method: &Method, asked: Option<&Asked>, query: &Query) -> &'static str {
     }
 }
 
-fn parse(body: &Bytes) -> Result<Value, Status> {
-    serde_json::from_slice(body).map_err(|error| {
-        Status::bad_request(format!("the object provided is unrecognized (must be of type JSON): {error}"))
-    })
-}
-
-fn patch(request: &Request<Bytes>, query: &Query) -> Result<Patch, Status> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    match kind.split(';').next().unwrap_or_default() {
-        "application/merge-patch+json" => parse(request.body()).map(Patch::Merge),
-        "application/json-patch+json" => match parse(request.body())? {
-            Value::Array(operations) => Ok(Patch::Json(operations)),
-            _ => Err(Status::bad_request("a JSON patch is a list of operations")),
-        },
-        "application/apply-patch+yaml" => {
-            Ok(Patch::Apply { object: parse(request.body())?, force: query.is_set("force") })
-        }
-        _ => Err(Status::new(
-            415,
-            "UnsupportedMediaType",
-            "the body of the request was in an unknown format - accepted media types include: \
-             application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-        )),
-    }
-}
-
-fn deletion(options: &Value, query: &Query) -> Deletion {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let policy = text(&options["propagationPolicy"]).unwrap_or_else(|| query.text("propagationPolicy").to_owned());
-    Deletion {
-        uid: text(&options["preconditions"]["uid"]),
-        version: text(&options["preconditions"]["resourceVersion"]),
-        orphan: policy == "Orphan",
-    }
-}
-
-fn shown(kind: &Kind, part: Part, object: &Value) -> Value {
-    let scale = if part == Part::Scale { scale::of(kind, object) } else { None };
-    scale.unwrap_or_else(|| object.clone())
-}
-
-/// What a deletion answers: the object while finalizers hold it, else that it is gone.
-fn after_deletion(kind: &Kind, deleted: &Value) -> Value {
-    let held = deleted["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
-    if held || kind.kind == "Pod" {
-        return deleted.clone();
-    }
-    let mut details =
-        json!({"name": deleted["metadata"]["name"], "kind": kind.plural, "uid": deleted["metadata"]["uid"]});
-    if !kind.group.is_empty() {
-        details["group"] = json!(kind.group);
-    }
-    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
-}
-
 /// A refusal that a fault asks for.
 fn refused(code: u16) -> Status {
     match code {
@@ -433,7 +283,11 @@ pub(super) fn refusal(status: &Status) -> Response<Body> {
 }
 
 pub(super) fn json_response(code: u16, value: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(value.to_string()));
+    answered(code, Body::from(value.to_string()))
+}
+
+fn answered(code: u16, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response

@@ -57,6 +57,60 @@ impl Kind {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
+    /// Whether its objects count the changes of their spec.
+    #[must_use]
+    pub fn has_generation(&self) -> bool {
+        let counting = [
+            "CronJob",
+            "CustomResourceDefinition",
+            "Deployment",
+            "EndpointSlice",
+            "Job",
+            "Pod",
+            "PodDisruptionBudget",
+            "ReplicaSet",
+            "ReplicationController",
+            "StatefulSet",
+        ];
+        self.schema.is_some() || counting.contains(&self.kind.as_str())
+    }
+
+    /// Whether an update may leave out the version that it is based on.
+    #[must_use]
+    pub fn is_updated_blindly(&self) -> bool {
+        let careful = ["APIService", "CustomResourceDefinition", "Lease", "PodDisruptionBudget"];
+        self.schema.is_none() && !careful.contains(&self.kind.as_str())
+    }
+
+    /// Whether an update makes an object that is not there.
+    #[must_use]
+    pub fn is_created_by_update(&self) -> bool {
+        let made =
+            ["ClusterRole", "ClusterRoleBinding", "Endpoints", "Event", "Lease", "Role", "RoleBinding", "Service"];
+        self.schema.is_none() && made.contains(&self.kind.as_str())
+    }
+
+    /// Where the API server keeps an object; some of its messages say it.
+    #[must_use]
+    pub fn storage_key(&self, namespace: &str, name: &str) -> String {
+        let group = if self.schema.is_some()
+            || self.group.ends_with("apiextensions.k8s.io")
+            || self.group.starts_with("apiregistration")
+        {
+            format!("{}/", self.group)
+        } else {
+            String::new()
+        };
+        let plural = match self.kind.as_str() {
+            "Service" => "services/specs",
+            "Node" => "minions",
+            "ReplicationController" => "controllers",
+            _ => &self.plural,
+        };
+        let namespace = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        format!("/registry/{group}{plural}/{namespace}{name}")
+    }
+
     /// The kind that a CustomResourceDefinition describes, in its storage version.
     #[must_use]
     pub fn of_crd(crd: &Value) -> Option<Self> {

@@ -10,16 +10,21 @@
 
 mod admit;
 mod aggregate;
+mod autoscaler;
 mod cluster;
+mod delete;
 mod discovery;
 mod faults;
 mod fields;
 mod http;
 mod kind;
 mod lists;
-mod object;
+mod metadata;
+mod owned;
 mod patch;
+mod places;
 mod query;
+mod rules;
 mod scale;
 mod schema;
 mod selector;
@@ -27,6 +32,7 @@ mod serve;
 mod status;
 mod store;
 mod table;
+mod verbs;
 mod watch;
 mod write;
 
@@ -34,6 +40,7 @@ mod write;
 mod tests;
 
 pub use cluster::{Cluster, Gr, Options};
+pub use delete::{Deletion, Propagation};
 pub use faults::{Faults, RequestFault, RequestInfo, WatchFault, WatchInfo};
 pub use http::{ApiService, Closed};
 pub use kind::{Kind, ScalePaths};
@@ -41,4 +48,4 @@ pub use patch::Patch;
 pub use selector::Selector;
 pub use status::{Cause, Status};
 pub use store::{At, Audited, Change, ChangeKind, Changes};
-pub use write::{Deletion, Part};
+pub use write::Part;

@@ -1,7 +1,9 @@
-//! Patches of plain JSON: merge patches and JSON patches. It knows no kinds and stores nothing.
+//! Patches of plain JSON: merge patches, strategic ones and JSON patches. It stores nothing.
 
 use serde_json::{Value, json};
 
+use super::kind::Kind;
+use super::places::{List, Place, item_position, key_step};
 use super::status::Status;
 
 /// A patch.
@@ -9,6 +11,8 @@ use super::status::Status;
 pub enum Patch {
     /// RFC 7386.
     Merge(Value),
+    /// The one of Kubernetes: as a merge patch, but the well-known lists are merged by their keys.
+    Strategic(Value),
     /// RFC 6902.
     Json(Vec<Value>),
     /// Server-side apply.
@@ -21,10 +25,11 @@ pub enum Patch {
 }
 
 /// An object with a merge or JSON patch on it.
-pub(super) fn patched(object: &Value, patch: &Patch) -> Result<Value, Status> {
+pub(super) fn patched(kind: &Kind, object: &Value, patch: &Patch) -> Result<Value, Status> {
     let mut patched = object.clone();
     match patch {
         Patch::Merge(patch) | Patch::Apply { object: patch, .. } => merge(&mut patched, patch),
+        Patch::Strategic(patch) => strategic(&mut patched, patch, Place::top(kind)),
         Patch::Json(operations) => {
             for operation in operations {
                 json_patch(&mut patched, operation)?;
@@ -49,6 +54,56 @@ fn merge(into: &mut Value, patch: &Value) {
             fields.remove(name);
         } else {
             merge(fields.entry(name.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// A strategic merge patch, with its `$patch` directives; what it says of the order of lists is not looked at.
+fn strategic(into: &mut Value, patch: &Value, place: Place<'_>) {
+    let (Value::Object(fields), Value::Object(patch)) = (&mut *into, patch) else {
+        *into = patch.clone();
+        return;
+    };
+    if patch.get("$patch").is_some_and(|directive| directive == "replace") {
+        fields.clear();
+    }
+    for (name, value) in patch {
+        if let Some(list) = name.strip_prefix("$deleteFromPrimitiveList/") {
+            if let (Some(items), Some(gone)) = (fields.get_mut(list).and_then(Value::as_array_mut), value.as_array()) {
+                items.retain(|item| !gone.contains(item));
+            }
+        } else if name.starts_with('$') {
+        } else if value.is_null() {
+            fields.remove(name);
+        } else {
+            match (place.field(name).list(), value, fields.get_mut(name)) {
+                (List::Keys(keys), Value::Array(patches), Some(Value::Array(items))) => {
+                    by_key(items, patches, &keys, place.field(name));
+                }
+                (List::Set, Value::Array(patches), Some(Value::Array(items))) => {
+                    items.extend(patches.iter().filter(|item| !items.contains(item)).cloned().collect::<Vec<_>>());
+                }
+                (_, Value::Object(_), Some(Value::Object(_))) => {
+                    strategic(&mut fields[name], value, place.field(name));
+                }
+                _ => {
+                    fields.insert(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+}
+
+fn by_key(items: &mut Vec<Value>, patches: &[Value], keys: &[&str], place: Place<'_>) {
+    if patches.iter().any(|item| item["$patch"] == "replace") {
+        items.clear();
+    }
+    for patch in patches.iter().filter(|item| item["$patch"] != "replace") {
+        match (item_position(items, &key_step(patch, keys)), patch["$patch"] == "delete") {
+            (Some(nth), true) => drop(items.remove(nth)),
+            (Some(nth), false) => strategic(&mut items[nth], patch, place.items()),
+            (None, true) => {}
+            (None, false) => items.push(patch.clone()),
         }
     }
 }

@@ -3,27 +3,20 @@
 
 use std::fmt;
 
-use cel::{Context, Program};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use super::rules::Rules;
 use super::status::Cause;
 
 /// See the module.
 pub struct Schema {
     root: Value,
-    rules: Vec<Rule>,
-}
-
-/// A CEL rule and where it holds.
-struct Rule {
-    path: Vec<String>,
-    program: Option<Program>,
-    message: String,
+    rules: Option<Rules>,
 }
 
 impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Schema").field("rules", &self.rules.len()).finish_non_exhaustive()
+        f.debug_struct("Schema").field("has_rules", &self.rules.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -31,9 +24,7 @@ impl Schema {
     /// Understands an `openAPIV3Schema`.
     #[must_use]
     pub fn new(root: &Value) -> Self {
-        let mut rules = Vec::new();
-        collect(root, &mut Vec::new(), &mut rules);
-        Self { root: root.clone(), rules }
+        Self { root: root.clone(), rules: Rules::of(root) }
     }
 
     /// Fills in defaults and takes away what the schema does not know.
@@ -53,81 +44,56 @@ impl Schema {
         }
     }
 
-    /// What is wrong with an object.
+    /// What is wrong with an object that takes the place of `old`.
     #[must_use]
-    pub fn check(&self, object: &Value) -> Vec<Cause> {
+    pub fn check(&self, object: &Value, old: Option<&Value>) -> Vec<Cause> {
         let mut causes = Vec::new();
         check(object, &self.root, "", &mut causes);
-        let blocks = |cause: &Cause| cause.reason != "FieldValueInvalid";
+        let Some(rules) = &self.rules else { return causes };
         if causes.iter().any(blocks) {
-            if !self.rules.is_empty() {
-                let message = "Invalid value: null: some validation rules were not checked because the object was invalid; \
-                               correct the existing errors to complete validation";
-                let field = "<nil>".to_owned();
-                causes.push(Cause { reason: "FieldValueInvalid", field, message: message.to_owned() });
-            }
+            let message = "Invalid value: null: some validation rules were not checked because the object was invalid; correct \
+                           the existing errors to complete validation";
+            let field = "<nil>".to_owned();
+            causes.push(Cause { reason: "FieldValueInvalid", field, message: message.to_owned() });
         } else {
-            for rule in &self.rules {
-                let found = rule.path.iter().try_fold(object, |value, name| value.get(name));
-                if let Some(value) = found
-                    && !rule.holds(value)
-                {
-                    let field = rule.path.join(".");
-                    let field = if field.is_empty() { "<nil>".to_owned() } else { field };
-                    let message = format!("Invalid value: {}", rule.message);
-                    causes.push(Cause { reason: "FieldValueInvalid", field, message });
-                }
-            }
+            rules.check(object, old, "", &mut causes);
         }
         causes
     }
 
-    /// The keys by which the list at a dotted path is merged.
+    /// The paths of fields that the schema does not know.
     #[must_use]
-    pub fn list_keys(&self, path: &str) -> Option<Vec<String>> {
-        let mut schema = &self.root;
-        for part in path.split('.') {
-            let name = part.trim_end_matches("[]");
-            schema = schema["properties"].get(name)?;
-            for _ in 0..part.matches("[]").count() {
-                schema = &schema["items"];
+    pub fn unknown(&self, object: &Value) -> Vec<String> {
+        let mut found = Vec::new();
+        for (name, value) in object.as_object().into_iter().flatten() {
+            match self.root["properties"].get(name) {
+                _ if matches!(name.as_str(), "apiVersion" | "kind" | "metadata") => {}
+                Some(below) => unknown(value, below, name, &mut found),
+                None if preserves(&self.root) => {}
+                None => found.push(name.clone()),
             }
         }
-        if schema["x-kubernetes-list-type"] != "map" {
-            return None;
-        }
-        let keys = schema["x-kubernetes-list-map-keys"].as_array()?;
-        Some(keys.iter().filter_map(|key| key.as_str().map(str::to_owned)).collect())
+        found.sort();
+        found
+    }
+
+    /// The schema of the whole object.
+    #[must_use]
+    pub(super) const fn root(&self) -> &Value {
+        &self.root
     }
 }
 
-impl Rule {
-    /// A rule that cannot be understood or evaluated does not hold: the API server refuses such rules too.
-    fn holds(&self, value: &Value) -> bool {
-        let Some(program) = &self.program else { return false };
-        let mut context = Context::default();
-        if context.add_variable("self", value).is_err() {
-            return false;
-        }
-        matches!(program.execute(&context), Ok(cel::Value::Bool(true)))
-    }
-}
-
-/// Finds the rules of objects; those within lists and maps are not served.
-fn collect(schema: &Value, path: &mut Vec<String>, rules: &mut Vec<Rule>) {
-    for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
-        let text = rule["rule"].as_str().unwrap_or_default();
-        rules.push(Rule {
-            path: path.clone(),
-            program: Program::compile(text).ok(),
-            message: rule["message"].as_str().map_or_else(|| format!("failed rule: {text}"), str::to_owned),
-        });
-    }
-    for (name, below) in schema["properties"].as_object().into_iter().flatten() {
-        path.push(name.clone());
-        collect(below, path, rules);
-        path.pop();
-    }
+/// Whether rules are not looked at any more: they might not understand the object.
+fn blocks(cause: &Cause) -> bool {
+    matches!(
+        cause.reason,
+        "FieldValueNotSupported"
+            | "FieldValueRequired"
+            | "FieldValueTooLong"
+            | "FieldValueTooMany"
+            | "FieldValueTypeInvalid"
+    )
 }
 
 fn preserves(schema: &Value) -> bool {
@@ -137,23 +103,29 @@ fn preserves(schema: &Value) -> bool {
 fn shape(value: &mut Value, schema: &Value) {
     match value {
         Value::Object(fields) => {
-            let properties = schema["properties"].as_object();
-            let additional = schema.get("additionalProperties").filter(|additional| additional.is_object());
-            if let Some(properties) = properties {
-                if !preserves(schema) && additional.is_none() {
-                    fields.retain(|name, _| properties.contains_key(name));
-                }
-                for (name, below) in properties {
-                    if !fields.contains_key(name)
-                        && let Some(default) = below.get("default")
-                    {
+            let nothing = Map::new();
+            let properties = schema["properties"].as_object().unwrap_or(&nothing);
+            let additional = schema.get("additionalProperties").filter(|additional| **additional != json!(false));
+            let is_embedded = schema["x-kubernetes-embedded-resource"] == true;
+            if !preserves(schema) && additional.is_none() {
+                let of_any = |name: &str| is_embedded && matches!(name, "apiVersion" | "kind" | "metadata");
+                fields.retain(|name, _| properties.contains_key(name) || of_any(name));
+            }
+            for (name, below) in properties {
+                let is_missing = fields.get(name).is_none_or(|value| value.is_null() && below["nullable"] != true);
+                match below.get("default").filter(|_| is_missing) {
+                    Some(default) => {
                         fields.insert(name.clone(), default.clone());
                     }
+                    // A null that the schema does not allow is as nothing.
+                    None if is_missing => {
+                        fields.remove(name);
+                    }
+                    None => {}
                 }
             }
-            let nothing = Map::new();
             for (name, value) in fields.iter_mut() {
-                if let Some(below) = properties.unwrap_or(&nothing).get(name).or(additional) {
+                if let Some(below) = properties.get(name).or(additional) {
                     shape(value, below);
                 }
             }
@@ -173,23 +145,24 @@ fn check(value: &Value, schema: &Value, at: &str, causes: &mut Vec<Cause>) {
     if value.is_null() && schema["nullable"] == true {
         return;
     }
-    let wanted = schema["type"].as_str().unwrap_or_default();
+    let either = schema["x-kubernetes-int-or-string"] == true;
+    let wanted = if either { "integer,string" } else { schema["type"].as_str().unwrap_or_default() };
     let is_right = match wanted {
         "object" => value.is_object(),
         "array" => value.is_array(),
         "string" => value.is_string(),
         "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
+        "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
+        "integer,string" => value.is_string() || value.is_i64(),
         "number" => value.is_number(),
-        _ => schema["x-kubernetes-int-or-string"] != true || value.is_string() || value.is_i64(),
+        _ => true,
     };
     if !is_right {
-        let (is, shown) = (type_of(value), shown(value));
+        let is = type_of(value);
         bad(
             "FieldValueTypeInvalid",
-            format!("Invalid value: {shown}: {} in body must be of type {wanted}: {is:?}", field()),
+            format!("Invalid value: {is:?}: {} in body must be of type {wanted}: {is:?}", field()),
         );
-        return;
     }
     if let Some(allowed) = schema["enum"].as_array()
         && !allowed.contains(value)
@@ -200,13 +173,21 @@ fn check(value: &Value, schema: &Value, at: &str, causes: &mut Vec<Cause>) {
             format!("Unsupported value: {}: supported values: {}", shown(value), names.join(", ")),
         );
     }
+    if !is_right {
+        return;
+    }
     if let Some(number) = value.as_f64() {
-        if let Some(least) = schema["minimum"].as_f64().filter(|least| number < *least) {
-            let message = format!("{} in body should be greater than or equal to {least}", field());
+        let (above, below) = (schema["exclusiveMinimum"] == true, schema["exclusiveMaximum"] == true);
+        let is_low = |least: &f64| number < *least || (above && number == *least);
+        let is_high = |most: &f64| number > *most || (below && number == *most);
+        if let Some(least) = schema["minimum"].as_f64().filter(is_low) {
+            let than = if above { "greater than" } else { "greater than or equal to" };
+            let message = format!("{} in body should be {than} {least}", field());
             bad("FieldValueInvalid", format!("Invalid value: {}: {message}", shown(value)));
         }
-        if let Some(most) = schema["maximum"].as_f64().filter(|most| number > *most) {
-            let message = format!("{} in body should be less than or equal to {most}", field());
+        if let Some(most) = schema["maximum"].as_f64().filter(is_high) {
+            let than = if below { "less than" } else { "less than or equal to" };
+            let message = format!("{} in body should be {than} {most}", field());
             bad("FieldValueInvalid", format!("Invalid value: {}: {message}", shown(value)));
         }
     }
@@ -230,6 +211,7 @@ fn check(value: &Value, schema: &Value, at: &str, causes: &mut Vec<Cause>) {
         if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
             bad("FieldValueTooMany", format!("Too many: {count}: must have at most {most} items"));
         }
+        twice(items, schema, at, causes);
         if let Some(below) = schema.get("items") {
             items.iter().enumerate().for_each(|(nth, item)| check(item, below, &format!("{at}[{nth}]"), causes));
         }
@@ -249,6 +231,52 @@ fn check(value: &Value, schema: &Value, at: &str, causes: &mut Vec<Cause>) {
                 check(value, below, &within(name), causes);
             }
         }
+    }
+}
+
+/// Items that cannot be told apart, in lists whose items must be.
+fn twice(items: &[Value], schema: &Value, at: &str, causes: &mut Vec<Cause>) {
+    let kind = schema["x-kubernetes-list-type"].as_str().unwrap_or_default();
+    if !matches!(kind, "map" | "set") {
+        return;
+    }
+    let keys: Vec<&str> =
+        schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let told = |item: &Value| match kind {
+        "set" => item.clone(),
+        _ => keys
+            .iter()
+            .filter_map(|key| Some(((*key).to_owned(), item.get(*key)?.clone())))
+            .collect::<Map<_, _>>()
+            .into(),
+    };
+    let told: Vec<Value> = items.iter().map(told).collect();
+    for (nth, key) in told.iter().enumerate().filter(|(nth, key)| told[..*nth].contains(key)) {
+        let message = format!("Duplicate value: {key}");
+        causes.push(Cause { reason: "FieldValueDuplicate", field: format!("{at}[{nth}]"), message });
+    }
+}
+
+/// The paths of fields that the schema does not know.
+fn unknown(value: &Value, schema: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) if !preserves(schema) || schema["properties"].is_object() => {
+            let additional = schema.get("additionalProperties").filter(|additional| **additional != json!(false));
+            for (name, value) in fields {
+                let within = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                match schema["properties"].get(name).or(additional) {
+                    Some(below) => unknown(value, below, &within, found),
+                    None if preserves(schema) => {}
+                    None => found.push(within),
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(below) = schema.get("items") {
+                items.iter().enumerate().for_each(|(nth, item)| unknown(item, below, &format!("{at}[{nth}]"), found));
+            }
+        }
+        _ => {}
     }
 }
 

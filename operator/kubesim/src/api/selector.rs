@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::kind::Kind;
+use super::query::Query;
 use super::status::Status;
 
 /// What a list or a watch is limited to.
@@ -34,6 +36,27 @@ impl Selector {
         Ok(Self { labels: requirements(labels)?, fields: requirements(fields)? })
     }
 
+    /// Reads the selectors of a query.
+    ///
+    /// # Errors
+    /// 400 where one of them cannot be understood, or a field selects nothing in that kind.
+    pub(super) fn of(kind: &Kind, query: &Query) -> Result<Self, Status> {
+        let selector = Self::parse(query.text("labelSelector"), query.text("fieldSelector"))?;
+        let own = selectable(kind);
+        for requirement in &selector.fields {
+            let key = requirement.key.as_str();
+            if matches!(key, "metadata.name" | "metadata.namespace") || own.contains(&key) {
+                continue;
+            }
+            return Err(Status::bad_request(if own.is_empty() && kind.schema.is_none() {
+                format!("{key:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+            } else {
+                format!("field label not supported: {key}")
+            }));
+        }
+        Ok(selector)
+    }
+
     /// Whether everything matches.
     #[must_use]
     pub fn is_everything(&self) -> bool {
@@ -49,6 +72,43 @@ impl Selector {
                 let found = requirement.key.split('.').try_fold(object, |value, part| value.get(part));
                 requirement.holds(Some(found.and_then(Value::as_str).unwrap_or_default()))
             })
+    }
+}
+
+/// The fields that select objects of a kind, besides those that select any.
+fn selectable(kind: &Kind) -> &'static [&'static str] {
+    match kind.kind.as_str() {
+        _ if kind.schema.is_some() => &[],
+        "Pod" => &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ],
+        "Event" => &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ],
+        "Node" => &["spec.unschedulable"],
+        "Namespace" => &["status.phase"],
+        "Secret" => &["type"],
+        "Job" => &["status.successful"],
+        "ReplicaSet" | "ReplicationController" => &["status.replicas"],
+        "Service" => &["spec.clusterIP", "spec.type"],
+        _ => &[],
     }
 }
 

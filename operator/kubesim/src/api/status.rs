@@ -45,7 +45,26 @@ impl Status {
     /// 404 for a path.
     #[must_use]
     pub fn no_such_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        let message = "the server could not find the requested resource";
+        Self { details: Some(json!({})), ..Self::new(404, "NotFound", message) }
+    }
+
+    /// 405.
+    #[must_use]
+    pub fn no_such_method() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self { details: Some(json!({})), ..Self::new(405, "MethodNotAllowed", message) }
+    }
+
+    /// 415 for a patch of no known kind.
+    #[must_use]
+    pub fn unsupported_patch(kind: &Kind) -> Self {
+        let strategic = if kind.schema.is_none() { ", application/strategic-merge-patch+json" } else { "" };
+        let known = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {known}{strategic}"
+        );
+        Self::new(415, "UnsupportedMediaType", message)
     }
 
     /// 409 for a name that is taken.
@@ -71,18 +90,40 @@ impl Status {
         )
     }
 
+    /// 403.
+    #[must_use]
+    pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
+        Self::about(403, "Forbidden", kind, name, format!("{} {name:?} is forbidden: {why}", kind.qualified()))
+    }
+
     /// 422.
     #[must_use]
     pub fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Self {
-        let said: Vec<_> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        Self::invalid_as((&kind.group, &kind.kind), name, causes)
+    }
+
+    /// 422 for something of a group that is called `kind`.
+    #[must_use]
+    pub fn invalid_as((group, kind): (&str, &str), name: &str, causes: &[Cause]) -> Self {
+        let mut said: Vec<String> = Vec::new();
+        for line in causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)) {
+            // Kubernetes finds some things twice, and says them once.
+            if !said.contains(&line) {
+                said.push(line);
+            }
+        }
         let said = if let [one] = &said[..] { one.clone() } else { format!("[{}]", said.join(", ")) };
-        let what = if kind.group.is_empty() { kind.kind.clone() } else { format!("{}.{}", kind.kind, kind.group) };
-        let details = json!({
-            "name": name, "group": kind.group, "kind": kind.kind,
-            "causes": causes.iter().map(|cause| json!({
-                "reason": cause.reason, "message": cause.message, "field": cause.field,
-            })).collect::<Vec<_>>(),
-        });
+        let what = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let causes: Vec<_> = causes
+            .iter()
+            .map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}))
+            .collect();
+        let mut details = json!({"kind": kind, "causes": causes});
+        for (field, value) in [("name", name), ("group", group)] {
+            if !value.is_empty() {
+                details[field] = json!(value);
+            }
+        }
         Self {
             code: 422,
             reason: "Invalid".to_owned(),
@@ -101,6 +142,15 @@ impl Status {
     #[must_use]
     pub fn expired(asked: u64, oldest: u64) -> Self {
         Self::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
+    }
+
+    /// 504 for a version that is still to come.
+    #[must_use]
+    pub fn too_new(asked: u64, newest: u64) -> Self {
+        let message = format!("Timeout: Too large resource version: {asked}, current: {newest}");
+        let cause = json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
+        let details = Some(json!({"causes": [cause], "retryAfterSeconds": 1}));
+        Self { details, ..Self::new(504, "Timeout", message) }
     }
 
     /// 503.

@@ -1,7 +1,7 @@
 //! Everything the API server keeps: the objects, a history of their changes, and a log of who asked for what. It stores
 //! what it is given; what may be written is decided in `write`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -104,13 +104,22 @@ pub(super) struct Table {
 #[derive(Debug, Clone)]
 pub(super) struct Recorded {
     pub(super) change: Arc<Change>,
-    pub(super) lines: Arc<[OnceLock<Bytes>; 3]>,
+    pub(super) lines: Arc<[OnceLock<Bytes>; 4]>,
 }
+
+/// Group and plural.
+type Key = (String, String);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Store {
-    pub(super) tables: BTreeMap<(String, String), Table>,
+    pub(super) tables: BTreeMap<Key, Table>,
+    /// Kinds that are not served any more: watches read their last changes.
+    retired: BTreeMap<Key, Table>,
+    /// What each owner owns, by its uid.
+    pub(super) owned: BTreeMap<String, BTreeSet<(Key, At)>>,
+    /// The uids of objects whose finalizers are being seen to.
+    pub(super) settling: BTreeSet<String>,
     pub(super) version: u64,
     rng: SmallRng,
     subscribers: Vec<mpsc::UnboundedSender<Arc<Change>>>,
@@ -125,6 +134,9 @@ impl Store {
     pub(super) fn new(seed: u64, history_limit: usize, audit_limit: usize) -> Self {
         let mut store = Self {
             tables: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            settling: BTreeSet::new(),
             version: 1,
             rng: SmallRng::seed_from_u64(seed),
             subscribers: Vec::new(),
@@ -141,6 +153,11 @@ impl Store {
     pub(super) fn add_kind(&mut self, kind: Kind) {
         let key = (kind.group.clone(), kind.plural.clone());
         let forgotten = self.version;
+        if let Some(mut table) = self.retired.remove(&key) {
+            // Whoever still watches it learns that it must look again.
+            (table.history, table.forgotten) = (VecDeque::new(), forgotten);
+            self.tables.insert(key.clone(), table);
+        }
         match self.tables.get_mut(&key) {
             Some(table) => table.kind = Arc::new(kind),
             None => {
@@ -151,9 +168,18 @@ impl Store {
         }
     }
 
-    /// Forgets a kind and its objects.
+    /// Serves a kind no more. Its objects must be gone.
     pub(super) fn remove_kind(&mut self, group: &str, plural: &str) {
-        self.tables.remove(&(group.to_owned(), plural.to_owned()));
+        let key = (group.to_owned(), plural.to_owned());
+        if let Some(table) = self.tables.remove(&key) {
+            table.changed.send_replace(self.version);
+            self.retired.insert(key, table);
+        }
+    }
+
+    /// The objects of a kind that was served once.
+    pub(super) fn retired(&self, group: &str, plural: &str) -> Option<&Table> {
+        self.retired.get(&(group.to_owned(), plural.to_owned()))
     }
 
     pub(super) fn table(&self, group: &str, plural: &str) -> Option<&Table> {
@@ -194,11 +220,14 @@ impl Store {
         let version = self.version;
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         let object = Arc::new(object);
-        let Some(table) = self.tables.get_mut(&(kind.group.clone(), kind.plural.clone())) else { return object };
+        let key = (kind.group.clone(), kind.plural.clone());
+        let Some(table) = self.tables.get_mut(&key) else { return object };
         let old = match change {
             ChangeKind::Deleted => table.objects.remove(&at),
-            _ => table.objects.insert(at, object.clone()),
+            _ => table.objects.insert(at.clone(), object.clone()),
         };
+        let after = if change == ChangeKind::Deleted { None } else { Some(&*object) };
+        note_owners(&mut self.owned, (&key, &at), old.as_deref(), after);
         let (resource, at) = (table.kind.clone(), Instant::now());
         let change = Arc::new(Change { resource, kind: change, object: object.clone(), old, version, at });
         table.history.push_back(Recorded { change: change.clone(), lines: Arc::default() });
@@ -297,6 +326,35 @@ impl Table {
     pub(super) fn version_at(&self, at: Instant) -> u64 {
         let before = self.history.iter().rev().find(|recorded| recorded.change.at <= at);
         before.map_or(self.forgotten, |recorded| recorded.change.version)
+    }
+}
+
+/// Keeps the book of who owns what.
+fn note_owners(
+    owned: &mut BTreeMap<String, BTreeSet<(Key, At)>>,
+    (key, at): (&Key, &At),
+    before: Option<&Value>,
+    after: Option<&Value>,
+) {
+    let owners = |object: Option<&Value>| object.map(|object| object["metadata"]["ownerReferences"].clone());
+    let (before, after) = (owners(before).unwrap_or_default(), owners(after).unwrap_or_default());
+    if before == after {
+        return;
+    }
+    let uids = |owners: &Value| -> Vec<String> {
+        let owners = owners.as_array().into_iter().flatten();
+        owners.filter_map(|owner| owner["uid"].as_str().map(str::to_owned)).collect()
+    };
+    for uid in uids(&before) {
+        if let Some(all) = owned.get_mut(&uid) {
+            all.remove(&(key.clone(), at.clone()));
+            if all.is_empty() {
+                owned.remove(&uid);
+            }
+        }
+    }
+    for uid in uids(&after) {
+        owned.entry(uid).or_default().insert((key.clone(), at.clone()));
     }
 }
 

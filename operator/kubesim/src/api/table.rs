@@ -1,6 +1,8 @@
 //! Tables for `kubectl get`: the columns of the built-in kinds that people look at, and the printer columns of custom
 //! resources. It shows; it decides nothing.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -15,100 +17,135 @@ pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
 
 type Cell = Box<dyn Fn(&Value) -> Value>;
 
-/// An object or a list as a table.
-pub(super) fn of(kind: &Kind, answer: &Value, now: Timestamp) -> Value {
-    let objects = answer["items"].as_array().map_or_else(|| vec![answer.clone()], Clone::clone);
-    let mut columns: Vec<(String, Cell)> = vec![("Name".to_owned(), path("metadata.name"))];
-    columns.extend(of_kind(kind));
-    if !columns.iter().any(|(name, _)| name == "Age") {
-        columns.push((
-            "Age".to_owned(),
-            Box::new(move |object| json!(age(&object["metadata"]["creationTimestamp"], now))),
-        ));
+struct Column {
+    definition: Value,
+    cell: Cell,
+}
+
+/// A column of a built-in kind.
+fn column(name: &str, cell: Cell) -> Column {
+    let format = if name == "Name" { "name" } else { "" };
+    let definition = json!({"name": name, "type": "string", "format": format, "description": "", "priority": 0});
+    Column { definition, cell }
+}
+
+/// Objects as a table.
+pub(super) fn of(kind: &Kind, objects: &[Arc<Value>], metadata: &Value, now: Timestamp) -> Value {
+    let mut columns = vec![column("Name", path("metadata.name"))];
+    columns.extend(of_kind(kind, now));
+    // A definition that names columns names all of them.
+    if kind.columns.is_empty() {
+        columns.push(column("Age", Box::new(move |object| json!(age(&object["metadata"]["creationTimestamp"], now)))));
     }
-    let definitions: Vec<_> = columns
-        .iter()
-        .map(|(name, _)| json!({"name": name, "type": "string", "format": "", "description": "", "priority": 0}))
-        .collect();
+    let definitions: Vec<_> = columns.iter().map(|column| &column.definition).collect();
     let rows: Vec<_> = objects
         .iter()
         .map(|object| {
-            let cells: Vec<_> = columns.iter().map(|(_, cell)| cell(object)).collect();
+            let cells: Vec<_> = columns.iter().map(|column| (column.cell)(object)).collect();
             let shown = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]});
             json!({"cells": cells, "object": shown})
         })
         .collect();
     json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": answer["metadata"],
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": definitions, "rows": rows,
     })
 }
 
-fn of_kind(kind: &Kind) -> Vec<(String, Cell)> {
-    let named = |name: &str, cell: Cell| (name.to_owned(), cell);
+fn of_kind(kind: &Kind, now: Timestamp) -> Vec<Column> {
+    let ready: Cell = Box::new(|object| {
+        let number = |value: &Value| value.as_u64().unwrap_or(0);
+        let (ready, wanted) = (number(&object["status"]["readyReplicas"]), number(&object["spec"]["replicas"]));
+        json!(format!("{ready}/{wanted}"))
+    });
     match (kind.group.as_str(), kind.kind.as_str()) {
-        ("apps", "Deployment" | "StatefulSet" | "ReplicaSet") => vec![
-            named(
-                "Ready",
-                Box::new(|object| {
-                    let number = |value: &Value| value.as_u64().unwrap_or(0);
-                    json!(format!(
-                        "{}/{}",
-                        number(&object["status"]["readyReplicas"]),
-                        number(&object["spec"]["replicas"])
-                    ))
-                }),
-            ),
-            named("Up-to-date", number("status.updatedReplicas")),
-            named("Available", number("status.availableReplicas")),
+        ("apps", "Deployment") => vec![
+            column("Ready", ready),
+            column("Up-to-date", number("status.updatedReplicas")),
+            column("Available", number("status.availableReplicas")),
+        ],
+        ("apps", "StatefulSet") => vec![column("Ready", ready)],
+        ("apps", "ReplicaSet") => vec![
+            column("Desired", number("spec.replicas")),
+            column("Current", number("status.replicas")),
+            column("Ready", number("status.readyReplicas")),
         ],
         ("autoscaling", _) => vec![
-            named(
+            column(
                 "Reference",
                 Box::new(|object| {
-                    let target = &object["spec"]["scaleTargetRef"];
-                    json!(format!(
-                        "{}/{}",
-                        target["kind"].as_str().unwrap_or_default(),
-                        target["name"].as_str().unwrap_or_default()
-                    ))
+                    let text =
+                        |name: &str| object["spec"]["scaleTargetRef"][name].as_str().unwrap_or_default().to_owned();
+                    json!(format!("{}/{}", text("kind"), text("name")))
                 }),
             ),
-            named("MinPods", number("spec.minReplicas")),
-            named("MaxPods", number("spec.maxReplicas")),
-            named("Replicas", number("status.currentReplicas")),
+            column("Targets", Box::new(targets)),
+            column("MinPods", number("spec.minReplicas")),
+            column("MaxPods", number("spec.maxReplicas")),
+            column("Replicas", number("status.currentReplicas")),
         ],
         ("", "Pod") => vec![
-            named(
+            column(
                 "Ready",
                 Box::new(|object| {
-                    let is_ready = object["status"]["conditions"]
-                        .as_array()
-                        .into_iter()
-                        .flatten()
-                        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+                    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+                    let is_ready =
+                        conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
                     json!(if is_ready { "1/1" } else { "0/1" })
                 }),
             ),
-            named("Status", path("status.phase")),
+            column("Status", path("status.phase")),
         ],
+        ("", "Namespace") => vec![column("Status", path("status.phase"))],
         ("", "Event") => vec![
-            named("Type", path("type")),
-            named("Reason", path("reason")),
-            named("Object", path("involvedObject.name")),
-            named("Message", path("message")),
+            column("Type", path("type")),
+            column("Reason", path("reason")),
+            column("Object", path("involvedObject.name")),
+            column("Message", path("message")),
         ],
-        ("coordination.k8s.io", _) => vec![named("Holder", path("spec.holderIdentity"))],
-        _ => kind
-            .columns
-            .iter()
-            .filter(|column| column["priority"].as_i64().unwrap_or(0) == 0 && column["type"] != "date")
-            .map(|column| {
-                let text = |name: &str| column[name].as_str().unwrap_or_default().to_owned();
-                (text("name"), json_path(&text("jsonPath")))
-            })
-            .collect(),
+        ("coordination.k8s.io", _) => vec![column("Holder", path("spec.holderIdentity"))],
+        _ => kind.columns.iter().map(|defined| of_definition(defined, now)).collect(),
     }
+}
+
+/// A column of a CustomResourceDefinition.
+fn of_definition(defined: &Value, now: Timestamp) -> Column {
+    let text = |name: &str| defined[name].as_str().unwrap_or_default().to_owned();
+    let definition = json!({
+        "name": text("name"), "type": text("type"), "format": text("format"), "description": text("description"),
+        "priority": defined["priority"].as_i64().unwrap_or(0),
+    });
+    let found = json_path(&text("jsonPath"));
+    let cell: Cell =
+        if text("type") == "date" { Box::new(move |object| json!(age(&found(object), now))) } else { found };
+    Column { definition, cell }
+}
+
+/// What an autoscaler reads and what it aims at, as `read/aim` for each metric.
+fn targets(object: &Value) -> Value {
+    let current = object["status"]["currentMetrics"].as_array().map_or(&[][..], Vec::as_slice);
+    let figure = |of: &Value| {
+        let percent = of["averageUtilization"].as_i64().map(|percent| format!("{percent}%"));
+        let average = of["averageValue"].as_str().map(|value| format!("{value} (avg)"));
+        percent
+            .or(average)
+            .or_else(|| of["value"].as_str().map(str::to_owned))
+            .unwrap_or_else(|| "<unknown>".to_owned())
+    };
+    let source = |metric: &Value| {
+        let kind = metric["type"].as_str().unwrap_or_default();
+        let mut letters = kind.chars();
+        letters.next().map(|first| format!("{}{}", first.to_lowercase(), letters.as_str())).unwrap_or_default()
+    };
+    let metrics = object["spec"]["metrics"].as_array().into_iter().flatten().enumerate();
+    let said: Vec<_> = metrics
+        .map(|(nth, metric)| {
+            let (source, read) = (source(metric), current.get(nth).unwrap_or(&Value::Null));
+            let name = metric[&source]["name"].as_str().map_or_else(String::new, |name| format!("{name}: "));
+            format!("{name}{}/{}", figure(&read[&source]["current"]), figure(&metric[&source]["target"]))
+        })
+        .collect();
+    json!(said.join(", "))
 }
 
 fn path(dotted: &'static str) -> Cell {

@@ -104,7 +104,7 @@ impl Watching {
 
     /// Takes what is new in the history.
     fn read_history(&mut self) {
-        let recorded = match self.news() {
+        let (recorded, is_over) = match self.news() {
             Ok(recorded) => recorded,
             Err(gone) => {
                 if let Some(gone) = gone {
@@ -116,20 +116,24 @@ impl Watching {
         };
         for recorded in recorded {
             self.watch.position = recorded.change.version;
-            if let Some(kind) = self.meaning(&recorded.change) {
-                self.send(line(&recorded, kind));
+            if let Some(meaning) = self.meaning(&recorded.change) {
+                self.send(line(&recorded, meaning));
                 if self.ended {
                     return;
                 }
             }
         }
+        self.ended = is_over;
     }
 
-    /// What the history has beyond the watch's position; an error ends the watch, and is told if it has words.
-    fn news(&mut self) -> Result<Vec<Recorded>, Option<Status>> {
+    /// What the history has beyond the watch's position, and whether nothing more will come; an error ends the watch, and is
+    /// told if it has words.
+    fn news(&mut self) -> Result<(Vec<Recorded>, bool), Option<Status>> {
         let Watch { cluster, kind, position, lag, .. } = &self.watch;
         let store = cluster.store();
-        let table = store.table(&kind.group, &kind.plural).ok_or(None)?;
+        let served = store.table(&kind.group, &kind.plural);
+        let table = served.or_else(|| store.retired(&kind.group, &kind.plural)).ok_or(None)?;
+        let is_over = served.is_none();
         if *position < table.forgotten {
             return Err(Some(Status::expired(*position, table.forgotten)));
         }
@@ -145,11 +149,11 @@ impl Watching {
         let news = table.history.range(from..upto).cloned().collect();
         drop(store);
         self.late_at = late_at;
-        Ok(news)
+        Ok((news, is_over && late_at.is_none()))
     }
 
     /// What a change is to whoever sees only what the selector lets through.
-    fn meaning(&self, change: &Change) -> Option<ChangeKind> {
+    fn meaning(&self, change: &Change) -> Option<Meaning> {
         let sees = |object: &Value| {
             self.watch.namespace.as_deref().is_none_or(|namespace| object["metadata"]["namespace"] == namespace)
                 && (self.watch.selector.is_everything() || self.watch.selector.matches(object))
@@ -157,9 +161,10 @@ impl Watching {
         let before = change.old.as_deref().is_some_and(sees);
         let after = change.kind != ChangeKind::Deleted && sees(&change.object);
         match (before, after) {
-            (false, true) => Some(ChangeKind::Added),
-            (true, true) => Some(ChangeKind::Modified),
-            (true, false) => Some(ChangeKind::Deleted),
+            (false, true) => Some(Meaning::Added),
+            (true, true) => Some(Meaning::Modified),
+            (true, false) if change.kind == ChangeKind::Deleted => Some(Meaning::Deleted),
+            (true, false) => Some(Meaning::Lost),
             (false, false) => None,
         }
     }
@@ -207,14 +212,32 @@ impl Watching {
     }
 }
 
+/// What a change is to a watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Added,
+    Modified,
+    Deleted,
+    /// It is there, but is not selected any more.
+    Lost,
+}
+
 /// The line of a change, written once for all watches.
-fn line(recorded: &Recorded, kind: ChangeKind) -> Bytes {
-    let (place, name) = match kind {
-        ChangeKind::Added => (0, "ADDED"),
-        ChangeKind::Modified => (1, "MODIFIED"),
-        ChangeKind::Deleted => (2, "DELETED"),
-    };
-    recorded.lines[place].get_or_init(|| event(name, &recorded.change.object)).clone()
+fn line(recorded: &Recorded, meaning: Meaning) -> Bytes {
+    let change = &recorded.change;
+    let [added, modified, deleted, lost] = &*recorded.lines;
+    match meaning {
+        Meaning::Added => added.get_or_init(|| event("ADDED", &change.object)),
+        Meaning::Modified => modified.get_or_init(|| event("MODIFIED", &change.object)),
+        Meaning::Deleted => deleted.get_or_init(|| event("DELETED", &change.object)),
+        // Whoever watches sees the object as it was when it was selected, at the version of the change.
+        Meaning::Lost => lost.get_or_init(|| {
+            let mut was = change.old.as_deref().cloned().unwrap_or_default();
+            was["metadata"]["resourceVersion"] = json!(change.version.to_string());
+            event("DELETED", &was)
+        }),
+    }
+    .clone()
 }
 
 /// One line of a watch.
