@@ -6,6 +6,7 @@
 mod conformance;
 mod crashes;
 mod defaults;
+mod hpa_wiring;
 mod leader;
 mod mistakes;
 mod outages;

@@ -1,6 +1,7 @@
 //! The audit log of the rig's API server: who asked for what, when, and what it was answered.
 //!
-//! Bodies are there for writes of replicas, HPAs and scaled objects; everything else is kept at the level of metadata.
+//! Bodies are there for writes of replicas, HPAs and scaled objects, and for the scales that the HPA controller reads;
+//! everything else is kept at the level of metadata.
 //! What `spec.replicas` was at each moment is in a [`crate::ReplicaLog`]; who wrote what, and how often, is here.
 
 use std::collections::HashMap;
@@ -58,6 +59,8 @@ pub struct Entry {
     pub uri: String,
     /// What was sent, where the audit policy keeps it: writes to `/scale`, HPAs and scaled objects.
     pub body: Option<Value>,
+    /// What was answered, where the audit policy keeps it: writes to `/scale`, and what the HPA controller reads there.
+    pub answer: Option<Value>,
 }
 
 impl Entry {
@@ -220,6 +223,7 @@ struct Raw {
     request_received_timestamp: Timestamp,
     stage_timestamp: Timestamp,
     request_object: Option<Value>,
+    response_object: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -267,6 +271,7 @@ fn parse(line: &str) -> anyhow::Result<Option<Entry>> {
         user_agent: raw.user_agent,
         uri: raw.request_uri,
         body: raw.request_object,
+        answer: raw.response_object,
     }))
 }
 

@@ -84,6 +84,7 @@ mod tests {
             user_agent: String::new(),
             uri: String::new(),
             body: Some(body),
+            answer: None,
         }
     }
 

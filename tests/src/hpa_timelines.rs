@@ -9,11 +9,11 @@
 //! ```
 
 mod compare;
-mod format;
+pub mod format;
 mod generate;
 mod metrics;
 mod pods;
-mod replay;
+pub mod replay;
 #[cfg(test)]
 mod tests;
 
@@ -96,7 +96,7 @@ pub fn wrong_settings() -> Vec<(&'static str, Controller)> {
     vec![
         ("a tolerance of 0.11", Controller { tolerance: 0.11, ..right }),
         ("a tolerance of 0.09", Controller { tolerance: 0.09, ..right }),
-        ("a downscale window of 299 s", Controller { downscale_stabilisation: seconds(299), ..right }),
+        ("a downscale window of 284 s", Controller { downscale_stabilisation: seconds(284), ..right }),
         ("a downscale window of 301 s", Controller { downscale_stabilisation: seconds(301), ..right }),
         ("a CPU initialisation of 299 s", Controller { cpu_initialisation: seconds(299), ..right }),
         ("a CPU initialisation of 301 s", Controller { cpu_initialisation: seconds(301), ..right }),

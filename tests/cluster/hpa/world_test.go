@@ -243,8 +243,11 @@ func (h hpaWriter) UpdateStatus(_ context.Context, hpa *autoscaling.HorizontalPo
 type answers struct{ w *world }
 
 func (a answers) find(index int) (*metricEvent, error) {
+	// Time passes while a metric is asked for, so that what the controller notes before is older than what it notes after.
+	time.Sleep(time.Microsecond)
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
+	a.w.rows[len(a.w.rows)-1].At = a.w.now()
 	answer := a.w.answers[index]
 	if answer == nil {
 		return nil, errors.New("no metrics returned")

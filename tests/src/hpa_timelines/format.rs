@@ -244,7 +244,7 @@ pub struct Rows {
 /// One sync.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Row {
-    /// When it read the scale, nanoseconds since the start.
+    /// When it had read the scale and the last metric, nanoseconds since the start.
     pub at: i64,
     /// The replicas it read.
     pub before: i32,

@@ -103,7 +103,7 @@ impl Replay {
         }
     }
 
-    /// One sync that reads the scale at `at` and, if it writes, writes at `wrote`: nanoseconds since the start. Without
+    /// One sync that has read the scale and the metrics at `at` and, if it writes, writes at `wrote`: nanoseconds since the start. Without
     /// `wrote`, the time of the write is guessed from the conflicts it meets.
     pub fn sync(&mut self, at: i64, wrote: Option<i64>) -> OwnRow {
         let before = self.replicas;

@@ -37,7 +37,7 @@ mod tests;
 
 use std::cmp::Ordering;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub use observed::{Observed, Phase, Pod, PodValue, Pods, Reading, Ready, Request, Selector};
 pub use outcome::{Condition, Conditions, Current, MetricError, Outcome, Proposal, Reason, Rescale};
@@ -45,14 +45,16 @@ pub use spec::{Behaviour, Controller, Metric, Policy, Rules, Source, Spec, Targe
 pub use state::{Recommendation, ScaleEvent, State};
 
 /// One sync of one autoscaler: what the controller does between reading the target's scale and writing it
-/// (`reconcileAutoscaler` of Kubernetes 1.36.3).
+/// (`reconcileAutoscaler` of Kubernetes 1.36.3). `now` is when the last of `observed` was known.
 #[must_use]
 pub fn sync(spec: &Spec, controller: &Controller, observed: &Observed<'_>, state: &State, now: Timestamp) -> Outcome {
     let replicas = observed.spec_replicas;
     let mut outcome = Outcome::unmoved(replicas, state.clone());
     if outcome.next.recommendations.is_empty() {
-        // Whatever the target has when it is first seen counts as asked for, so that a restart cuts nothing at once.
-        outcome.next.recommendations.push(Recommendation { replicas, at: now });
+        // Whatever the target has when it is first seen counts as asked for, so that a restart cuts nothing at once. It was
+        // noted before the metrics were read: a window of 0 s does not hold it.
+        let at = now.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(now);
+        outcome.next.recommendations.push(Recommendation { replicas, at });
     }
     if replicas == 0 {
         let message = "the target is at 0 replicas, where this autoscaler leaves it alone";

@@ -1,7 +1,7 @@
 //! Without behaviour: tolerance, the speed limit, the bounds and the controller's window.
 
 use super::life::{Life, seconds, spec};
-use crate::hpa::{Recommendation, Rescale, Spec};
+use crate::hpa::{Behaviour, Recommendation, Rescale, Rules, Spec};
 
 #[test]
 fn replicas_follow_the_metric_upwards_at_once() {
@@ -88,8 +88,18 @@ fn what_is_asked_for_is_kept_inside_the_bounds() {
 fn old_recommendations_give_their_place_to_new_ones() {
     let mut life = Life::new(spec(), 10);
     life.follow(15, &[100; 1_000]);
-    // One each 15 s in 300 s with both ends, and one place for what is just being asked.
-    assert_eq!(life.state.recommendations.len(), 22);
+    // One each 15 s in 300 s with both ends: what is just being asked takes the place of what is older.
+    assert_eq!(life.state.recommendations.len(), 21);
+}
+
+/// As seen on a cluster: the controller notes what the target has, reads the metrics, and then looks back for 0 s.
+#[test]
+fn a_window_of_nothing_forgets_what_the_target_had_when_it_was_first_seen() {
+    let none = Rules { stabilisation: Some(0), ..Rules::scale_down() };
+    let behaviour = Behaviour { scale_up: Rules::scale_up(), scale_down: none };
+    let mut life = Life::new(Spec { behaviour: Some(behaviour), ..spec() }, 10);
+    assert_eq!(life.follow(15, &[100]), [10]);
+    assert_eq!(life.state.recommendations.len(), 1, "{:?}", life.state);
 }
 
 #[test]
