@@ -1,12 +1,13 @@
 //! A simulated cluster with everything the operator needs: its resource types, its namespace, the metrics Service and the
 //! APIService that leads to whichever replica has published itself. Nothing here scales or judges.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use windlass_decision::Clock;
-use windlass_kubesim::api::{Cluster, Faults, Options};
+use windlass_kubesim::api::{Cluster, Faults, Options, Status};
 use windlass_kubesim::behaviour::{self, Settings};
 use windlass_kubesim::load::Loads;
 
@@ -15,6 +16,8 @@ use crate::clock::VirtualClock;
 
 /// The namespace of the operator's own objects.
 pub const SYSTEM_NAMESPACE: &str = "windlass-system";
+/// Where the simulated metrics-server answers.
+const POD_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 254)), 443);
 /// Who sets a world up.
 const ADMIN: &str = "admin";
 
@@ -46,7 +49,7 @@ pub struct WorldOptions {
     pub faults: Option<Arc<dyn Faults>>,
     /// How Deployments, Jobs and HPAs behave.
     pub behaviour: Settings,
-    /// Told how many pods work, and asked how busy they are.
+    /// Told how many pods work, and asked how busy they are: where there are some, `metrics.k8s.io` is served.
     pub loads: Option<Loads>,
     /// How many of the latest requests are kept for [`Cluster::audit`].
     pub audit: usize,
@@ -68,7 +71,7 @@ pub struct World {
     /// The right time.
     pub clock: Arc<VirtualClock>,
     /// The controllers; they end when this is dropped.
-    _controllers: behaviour::Handle,
+    controllers: behaviour::Handle,
 }
 
 impl World {
@@ -84,8 +87,9 @@ impl World {
             audit: options.audit,
             ..Options::new(clock.clone() as Arc<dyn Clock>)
         });
+        let has_loads = options.loads.is_some();
         let controllers = behaviour::start(&cluster, options.behaviour, options.loads, options.seed);
-        let world = Self { cluster, brokers: Brokers::new(options.figure), clock, _controllers: controllers };
+        let world = Self { cluster, brokers: Brokers::new(options.figure), clock, controllers };
         for namespace in ["default", "kube-system", SYSTEM_NAMESPACE] {
             world.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}))?;
         }
@@ -94,6 +98,10 @@ impl World {
         }
         for object in metrics_service() {
             world.create(object)?;
+        }
+        if has_loads {
+            let published = world.controllers.publish_pod_metrics(POD_METRICS);
+            published.map_err(|status| refused("APIService", "v1beta1.metrics.k8s.io", &status))?;
         }
         Ok(world)
     }
@@ -105,8 +113,7 @@ impl World {
     pub fn create(&self, object: Value) -> Result<Arc<Value>, WorldError> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
-        let created = self.cluster.apply_manifest(ADMIN, object);
-        created.map_err(|status| WorldError::Create { kind, name, problem: status.to_string() })
+        self.cluster.apply_manifest(ADMIN, object).map_err(|status| refused(&kind, &name, &status))
     }
 
     /// How long this world has existed.
@@ -114,6 +121,10 @@ impl World {
     pub fn elapsed(&self) -> Duration {
         self.clock.elapsed()
     }
+}
+
+fn refused(kind: &str, name: &str, status: &Status) -> WorldError {
+    WorldError::Create { kind: kind.to_owned(), name: name.to_owned(), problem: status.to_string() }
 }
 
 /// What leads the API server to the operator, as the manifests for a cluster have it.

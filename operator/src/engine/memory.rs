@@ -19,6 +19,10 @@ const BELIEF: Duration = Duration::from_secs(10);
 /// How long to wait after the HPA could not be written, at first and at most.
 const HPA_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// How long to wait after a write met a newer version, at first and at most. The first wait is client-go's; a watch that
+/// shows the newer version ends any of them.
+const CONFLICT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -45,6 +49,7 @@ pub(super) struct Memory {
     /// When the status was last written.
     pub status_at: Option<Instant>,
     hpa_wait: Duration,
+    conflict_wait: Duration,
     status: Option<(u64, Arc<ScaledObjectStatus>)>,
     target: Option<SeenTarget>,
     hpa: Option<(Arc<SeenHpa>, Instant)>,
@@ -131,6 +136,19 @@ impl Memory {
         self.hpa_wait
     }
 
+    /// Notes that a write met a newer version, and says how long to wait before looking again: where the API server lags
+    /// behind, asking at once would only ask more.
+    pub fn conflicted(&mut self) -> Duration {
+        self.conflict_wait = (self.conflict_wait * 2).clamp(CONFLICT.0, CONFLICT.1);
+        self.conflict_wait
+    }
+
+    /// Notes that a plan was carried out to its end.
+    pub fn succeeded(&mut self) {
+        self.retry = None;
+        self.conflict_wait = Duration::ZERO;
+    }
+
     /// Takes in what an effect has brought about.
     pub fn remember(&mut self, applied: Applied) {
         match applied {
@@ -148,5 +166,19 @@ impl Memory {
             }
             Applied::Nothing => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conflicts_in_a_row_are_waited_for_longer_and_longer_up_to_a_limit() {
+        let mut memory = Memory::of("uid-1");
+        let waits: Vec<_> = (0..9).map(|_| memory.conflicted().as_millis()).collect();
+        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1_000, 1_000]);
+        memory.succeeded();
+        assert_eq!(memory.conflicted().as_millis(), 10);
     }
 }

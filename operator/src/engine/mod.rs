@@ -163,8 +163,8 @@ impl Engine {
             memory.remember(applied);
         }
         match done.error {
-            None => memory.retry = None,
-            Some(error) if error.is_conflict() => memory.again = true,
+            None => memory.succeeded(),
+            Some(error) if error.is_conflict() => self.queue.mark_in(&done.key, memory.conflicted()),
             Some(error) => {
                 let wait = memory.retry.map_or(RETRY.0, |(wait, _)| (wait * 2).min(RETRY.1));
                 tracing::warn!(object = %done.key, %error, label = error.label(), retry_in = ?wait, "plan not carried out");
