@@ -60,7 +60,7 @@ impl Leader {
     pub(crate) async fn run(&self, stop: &CancellationToken) {
         let mut term = 0;
         loop {
-            let mut leads = self.leads.clone();
+            let leads = self.leads.clone();
             if stop.run_until_cancelled(leads.gained()).await.is_none() {
                 return;
             }
@@ -75,7 +75,7 @@ impl Leader {
     }
 
     async fn lead(&self, stop: &CancellationToken, term: u64) {
-        let mut lost = self.leads.clone();
+        let lost = self.leads.clone();
         let end = stop.child_token();
         let writer = Writer::fenced(self.client.clone(), self.leads.clone(), self.options.write_deadline)
             .measured(self.telemetry.clone());

@@ -113,7 +113,7 @@ pub struct Manager {
 
 impl Manager {
     /// Runs until `shutdown`; errors are logged and tried again.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub async fn run(self, shutdown: CancellationToken) {
         let mut said = String::new();
         loop {
             tokio::select! {

@@ -8,6 +8,7 @@
 //! A run has one thread, no sockets and no clock but tokio's paused one: the same seed gives the same trace, byte for byte.
 
 mod chaos;
+pub mod events;
 pub mod fault;
 pub mod hunt;
 pub mod log;

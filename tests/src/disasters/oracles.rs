@@ -86,32 +86,38 @@ fn quiet(log: &Log, violations: &mut Vec<Violation>) {
     }
 }
 
+/// It must be right by the object as it is, or as it was before an edit that whoever scaled did not know yet.
 fn scaled_down(object: &ObjectPlan, scaled: &Scaled, log: &Log, violations: &mut Vec<Violation>) {
-    let mut bad = |what: String| violations.push(violation(Oracle::O3ScaledDown, scaled.at, what));
-    if scaled.to > object.max.max(scaled.from) {
-        bad(format!("{scaled}: more than the maximum of {}", object.max));
-    }
-    if scaled.to >= scaled.from || scaled.by == Author::Other {
+    if scaled.by == Author::Other {
         return;
+    }
+    let complaints: Option<Vec<_>> =
+        object.versions(scaled.at).iter().map(|version| complaint(version, scaled, log)).collect();
+    let newest = complaints.and_then(|complaints| complaints.into_iter().next());
+    violations.extend(newest.map(|what| violation(Oracle::O3ScaledDown, scaled.at, format!("{scaled}: {what}"))));
+}
+
+fn complaint(object: &ObjectPlan, scaled: &Scaled, log: &Log) -> Option<String> {
+    if scaled.to > object.max.max(scaled.from) {
+        return Some(format!("more than the maximum of {}", object.max));
+    }
+    if scaled.to >= scaled.from {
+        return None;
     }
     let reads: Vec<_> = log.reads.iter().filter(|read| read.object == object.name && read.at <= scaled.at).collect();
     if scaled.to == 0 || scaled.to < object.min {
-        if let Err(why) = may_rest(object, &reads, scaled.at) {
-            bad(format!("{scaled}: {why}"));
-        }
-        return;
+        return may_rest(object, &reads, scaled.at).err();
     }
     if scaled.from > object.max && scaled.to == object.max {
-        return;
+        return None;
     }
     // The last good reading; also the one before it, where the last came while the figure was on its way.
     let window = fresh(object) + SLACK;
     let recent = reads.iter().rev().take(2).filter(|read| scaled.at - read.at <= window);
     let asked = recent.map(|read| object.demand(read.value)).min();
     match asked {
-        None => bad(format!("{scaled}: no good reading in the {} s before", window.as_secs())),
-        Some(asked) if scaled.to < asked => bad(format!("{scaled}: the last good readings ask for {asked} or more")),
-        Some(_) => {}
+        None => Some(format!("no good reading in the {} s before", window.as_secs())),
+        Some(asked) => (scaled.to < asked).then(|| format!("the last good readings ask for {asked} or more")),
     }
 }
 

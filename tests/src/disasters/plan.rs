@@ -8,11 +8,12 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use super::events::{Edit, Flow};
 use super::fault::{ApiAction, Fault, FaultKind, Moment, Resource, WatchAction};
 
 /// Faults begin no earlier than this: until then everything is new.
 const CALM: u64 = 10;
-/// Faults and load changes end by this second.
+/// Faults, edits and load changes end by this second.
 const CHAOS: u64 = 180;
 /// Half-tenths: the share of scenarios with a feature.
 const TENTHS: u32 = 10;
@@ -59,6 +60,12 @@ pub struct ObjectPlan {
     pub initial: u32,
     /// From which second on the queue holds how many messages; the last holds for ever.
     pub load: Vec<(u64, u32)>,
+    /// What people do to it, by time.
+    #[serde(default)]
+    pub edits: Vec<Edit>,
+    /// What comes and is worked off, in place of `load`.
+    #[serde(default)]
+    pub flow: Option<Flow>,
 }
 
 impl Scenario {
@@ -69,7 +76,7 @@ impl Scenario {
         let replicas = if rng.random_range(0..TENTHS) < 4 { 2 } else { 1 };
         let brokers = rng.random_range(1..=2);
         let count = rng.random_range(1..=3);
-        let objects = (0..count).map(|nth| ObjectPlan::draw(&mut rng, nth, brokers)).collect();
+        let mut objects: Vec<_> = (0..count).map(|nth| ObjectPlan::draw(&mut rng, nth, brokers)).collect();
         let mut faults: Vec<_> =
             (0..rng.random_range(1..=5)).map(|_| draw_fault(&mut rng, replicas, brokers)).collect();
         for nth in 0..faults.len() {
@@ -77,6 +84,10 @@ impl Scenario {
             faults.extend(stale);
         }
         faults.sort_by_key(|fault| fault.at_ms);
+        for object in &mut objects {
+            object.edits = Edit::draw(&mut rng, object, CALM..CHAOS);
+            object.flow = Flow::draw(&mut rng, object, CHAOS);
+        }
         Self { seed, replicas, objects, faults }
     }
 
@@ -90,15 +101,23 @@ impl Scenario {
     #[must_use]
     pub fn chaos_ends(&self) -> Duration {
         let faults = self.faults.iter().map(|fault| fault.at_ms + fault.lasts_ms).max().unwrap_or(0);
-        let load = self.objects.iter().filter_map(|object| object.load.last()).map(|(at, _)| at * 1000).max();
-        Duration::from_millis(faults.max(load.unwrap_or(0)))
+        let lives = self.objects.iter().flat_map(|object| {
+            let load = object.load.last().map(|(at, _)| *at);
+            let edit = object.edits.last().map(|edit| edit.at);
+            load.into_iter().chain(edit).chain(object.flow.as_ref().map(|flow| flow.until))
+        });
+        Duration::from_millis(faults.max(lives.max().unwrap_or(0) * 1000))
     }
 
     /// How long everything may take to come to rest after that: a watch that broke, a lease that has to run out, a
     /// cooldown, the HPA's window and some of its syncs.
     #[must_use]
     pub fn settling(&self) -> Duration {
-        let slowest = |object: &ObjectPlan| u64::from(object.cooldown) + u64::from(object.window.unwrap_or(300));
+        let slowest = |object: &ObjectPlan| {
+            let cooldowns = object.versions(Duration::MAX).into_iter().map(|version| version.cooldown);
+            let draining = object.flow.as_ref().map_or(0, |flow| flow.draining(object));
+            u64::from(cooldowns.max().unwrap_or(0)) + u64::from(object.window.unwrap_or(300)) + draining
+        };
         let slowest = self.objects.iter().map(slowest).max().unwrap_or(0);
         // Eight replicas, one each 15 s.
         let growing = if self.objects.iter().any(|object| object.step.is_some()) { 120 } else { 0 };
@@ -134,7 +153,21 @@ impl ObjectPlan {
             ready_ms: [0, 200, 2_000, 20_000][rng.random_range(0..4)],
             initial: if rng.random_range(0..TENTHS) < 7 { 0 } else { rng.random_range(0..=max) },
             load,
+            edits: Vec::new(),
+            flow: None,
         }
+    }
+
+    /// The object as it was said to be until `at`, the newest first: whoever acts may not know of the last edit yet.
+    #[must_use]
+    pub fn versions(&self, at: Duration) -> Vec<Self> {
+        let mut versions = vec![self.clone()];
+        for edit in self.edits.iter().filter(|edit| Duration::from_secs(edit.at) <= at) {
+            let mut next = versions[0].clone();
+            edit.change.apply(&mut next);
+            versions.insert(0, next);
+        }
+        versions
     }
 
     /// What the queue holds at a time since the start.
@@ -272,6 +305,10 @@ impl fmt::Display for ObjectPlan {
             write!(f, "growing by {pods} each 15 s, ")?;
         }
         write!(f, "pods ready after {} ms, {} at first; load", self.ready_ms, self.initial)?;
-        self.load.iter().try_for_each(|(at, level)| write!(f, " {level}@{at}s"))
+        match &self.flow {
+            Some(flow) => write!(f, " {flow}")?,
+            None => self.load.iter().try_for_each(|(at, level)| write!(f, " {level}@{at}s"))?,
+        }
+        self.edits.iter().try_for_each(|edit| write!(f, ", {edit}"))
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use windlass_kubesim::api::{Audited, Change, ChangeKind, Changes, Cluster, Deletion, Gr, Part, Patch, Selector};
 use windlass_rehearsal::{EPOCH, World};
 
+use super::events;
 use super::log::{Author, Log, Scaled, SeenRead, Write};
 use super::run::LEASE_NAMESPACE;
 
@@ -57,6 +58,16 @@ pub(super) fn delete_lease(cluster: &Cluster, user: &str) {
 pub(super) fn steal_lease(cluster: &Cluster, user: &str) {
     let theft = json!({"spec": {"holderIdentity": user}});
     let _ = cluster.patch(user, LEASES, Part::Main, (LEASE_NAMESPACE, LEASE), &Patch::Merge(theft));
+}
+
+/// Somebody edits a scaled object, or scales its target by hand.
+pub(super) fn edit(cluster: &Cluster, user: &str, name: &str, change: events::Change) {
+    let (kind, part) = match change {
+        events::Change::Replicas(_) => (("apps", "deployments"), Part::Scale),
+        _ => (("windlass.dev", "scaledobjects"), Part::Main),
+    };
+    let edited = cluster.patch(user, kind, part, ("default", name), &Patch::Merge(change.patch()));
+    edited.expect("what a scenario edits is valid");
 }
 
 /// What is noted while a run goes on.

@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 use windlass_kubesim::behaviour::Settings;
+use windlass_kubesim::load::{ArrivalProcess, Loads, QueueKey, Service, TargetKey};
 use windlass_operator::mutant::{Mutant, infect};
 use windlass_rehearsal::{Mood, Replica, ReplicaOptions, SYSTEM_NAMESPACE, World, WorldOptions};
 
 use super::chaos::{Chaos, Death};
+use super::events::Edit;
 use super::fault::FaultKind;
 use super::log::Log;
 use super::oracles::{QUIET, Violation, judge};
@@ -22,6 +24,8 @@ use super::record;
 
 /// Who plays tricks on the Lease.
 const STRANGER: &str = "stranger";
+/// Who edits and scales by hand.
+const PERSON: &str = "person";
 
 /// What came of a scenario.
 #[derive(Debug, Clone)]
@@ -83,11 +87,16 @@ enum Act {
     Moods,
     DeleteLease,
     StealLease,
+    /// Somebody does something to the object of that number.
+    Edit(usize, Edit),
+    /// No more work comes to it.
+    Silence(usize),
 }
 
 struct Theatre<'a> {
     scenario: &'a Scenario,
     world: World,
+    loads: Loads,
     chaos: Arc<Chaos>,
     dying: UnboundedReceiver<Death>,
     began: Instant,
@@ -106,15 +115,19 @@ impl<'a> Theatre<'a> {
         let chaos = Arc::new(chaos);
         let began = Instant::now();
         let objects = scenario.objects.clone();
+        let loads = Loads::new(scenario.seed);
+        let held = loads.clone();
         let world = World::new(WorldOptions {
             seed: scenario.seed,
             figure: Box::new(move |queue| {
                 let object = objects.iter().find(|object| object.name == queue.queue)?;
-                Some(f64::from(object.level(began.elapsed())))
+                let scripted = || f64::from(object.level(began.elapsed()));
+                let flowing = object.flow.as_ref().and_then(|_| held.backlog(&queue_of(object)));
+                Some(flowing.map_or_else(scripted, |waiting| waiting as f64))
             }),
             faults: Some(chaos.clone()),
             behaviour: Settings::default(),
-            loads: None,
+            loads: scenario.objects.iter().any(|object| object.flow.is_some()).then(|| loads.clone()),
             audit: usize::MAX,
         });
         let world = world.expect("the world of a scenario can always be set up");
@@ -124,10 +137,18 @@ impl<'a> Theatre<'a> {
             for made in manifests(object) {
                 world.create(made).expect("what a scenario scales is valid");
             }
+            if let Some(flow) = &object.flow {
+                let workers = TargetKey::new("default", "Deployment", &object.name);
+                let (service, arrivals) = (f64::from(flow.per_pod) / 60.0, f64::from(flow.per_minute) / 60.0);
+                let (service, arrivals) = (Service::per_pod(service), ArrivalProcess::constant(arrivals));
+                let added = loads.add(queue_of(object), Some(workers), service, &arrivals);
+                added.expect("each queue is added once, with rates that can be");
+            }
         }
         let mut theatre = Self {
             scenario,
             world,
+            loads,
             chaos,
             dying,
             began,
@@ -145,6 +166,14 @@ impl<'a> Theatre<'a> {
     fn plan(&mut self) {
         for replica in 0..self.scenario.replicas {
             self.at(Duration::from_secs(u64::from(replica)), Act::Start(replica));
+        }
+        for (nth, object) in self.scenario.objects.iter().enumerate() {
+            for edit in &object.edits {
+                self.at(Duration::from_secs(edit.at), Act::Edit(nth, edit.clone()));
+            }
+            if let Some(flow) = &object.flow {
+                self.at(Duration::from_secs(flow.until), Act::Silence(nth));
+            }
         }
         for fault in &self.scenario.faults {
             let (from, until) =
@@ -239,6 +268,14 @@ impl<'a> Theatre<'a> {
             Act::Moods => self.set_moods(),
             Act::DeleteLease => record::delete_lease(&self.world.cluster, STRANGER),
             Act::StealLease => record::steal_lease(&self.world.cluster, STRANGER),
+            Act::Edit(nth, edit) => {
+                record::edit(&self.world.cluster, PERSON, &self.scenario.objects[nth].name, edit.change);
+            }
+            Act::Silence(nth) => {
+                let silenced =
+                    self.loads.set_arrivals(&queue_of(&self.scenario.objects[nth]), &ArrivalProcess::silent());
+                silenced.expect("its queue was added");
+            }
         }
     }
 
@@ -285,6 +322,10 @@ impl<'a> Theatre<'a> {
 fn options(replica: u8, seed: u64) -> ReplicaOptions {
     let address = SocketAddr::from(([10, 0, 0, replica + 1], 6443));
     ReplicaOptions::new(&format!("replica-{replica}"), address, seed)
+}
+
+fn queue_of(object: &ObjectPlan) -> QueueKey {
+    QueueKey::new(&object.broker, "/", &object.name)
 }
 
 /// The Deployment and the scaled object of a plan.

@@ -51,6 +51,12 @@ fn candidates(scenario: &Scenario) -> Vec<Scenario> {
                 });
             }
         }
+        for edit in 0..object.edits.len() {
+            simpler(&|scenario| {
+                scenario.objects[nth].edits.remove(edit);
+            });
+        }
+        simpler(&|scenario| scenario.objects[nth].flow = None);
         simpler(&|scenario| scenario.objects[nth].ready_ms = 0);
         simpler(&|scenario| scenario.objects[nth].step = None);
         simpler(&|scenario| scenario.objects[nth].activation = 0);

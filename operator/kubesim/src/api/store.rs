@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::kind::{Kind, built_in};
@@ -97,7 +97,8 @@ pub(super) struct Table {
     pub(super) history: VecDeque<Recorded>,
     /// The newest version that is not in the history any more.
     pub(super) forgotten: u64,
-    pub(super) changed: watch::Sender<u64>,
+    /// Wakes its watches, in the order in which they wait: a `tokio::sync::watch` wakes its receivers in an order by chance.
+    pub(super) changed: Arc<Notify>,
 }
 
 /// A change in the history, and its line for watches once one has asked for it.
@@ -161,7 +162,7 @@ impl Store {
         match self.tables.get_mut(&key) {
             Some(table) => table.kind = Arc::new(kind),
             None => {
-                let changed = watch::Sender::new(self.version);
+                let changed = Arc::default();
                 let (objects, history) = (BTreeMap::new(), VecDeque::new());
                 self.tables.insert(key, Table { kind: Arc::new(kind), objects, history, forgotten, changed });
             }
@@ -172,7 +173,7 @@ impl Store {
     pub(super) fn remove_kind(&mut self, group: &str, plural: &str) {
         let key = (group.to_owned(), plural.to_owned());
         if let Some(table) = self.tables.remove(&key) {
-            table.changed.send_replace(self.version);
+            table.changed.notify_waiters();
             self.retired.insert(key, table);
         }
     }
@@ -236,7 +237,7 @@ impl Store {
                 table.forgotten = gone.change.version;
             }
         }
-        table.changed.send_replace(version);
+        table.changed.notify_waiters();
         self.subscribers.retain(|subscriber| subscriber.send(change.clone()).is_ok());
         object
     }

@@ -2,13 +2,14 @@
 //! while it waits.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
 use serde_json::{Value, json};
-use tokio::sync::watch::Receiver;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cluster::Cluster;
@@ -41,7 +42,7 @@ pub(super) struct Watch {
 
 struct Watching {
     watch: Watch,
-    changed: Receiver<u64>,
+    changed: Arc<Notify>,
     lines: VecDeque<Line>,
     /// An event that waits for the next one.
     held: Option<Bytes>,
@@ -59,7 +60,7 @@ struct Line {
 impl Watch {
     /// The stream of its lines; `None` where the kind is not there any more.
     pub(super) fn lines(mut self) -> Option<impl Stream<Item = Bytes> + Send + 'static> {
-        let changed = self.cluster.store().table(&self.kind.group, &self.kind.plural)?.changed.subscribe();
+        let changed = self.cluster.store().table(&self.kind.group, &self.kind.plural)?.changed.clone();
         let first = std::mem::take(&mut self.first);
         let lines = first.into_iter().map(|bytes| Line { bytes, late: Duration::ZERO }).collect();
         let bookmark_at = Instant::now() + BOOKMARK;
@@ -83,7 +84,10 @@ impl Watching {
             if self.ended {
                 return None;
             }
-            self.changed.mark_unchanged();
+            let changed = self.changed.clone();
+            let mut changed = pin!(changed.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
             self.read_history();
             if !self.lines.is_empty() || self.ended {
                 continue;
@@ -91,7 +95,7 @@ impl Watching {
             let (bookmarks, late_at) = (self.watch.bookmarks, self.late_at);
             tokio::select! {
                 biased;
-                changed = self.changed.changed() => if changed.is_err() { return None },
+                () = changed => {}
                 () = sleep_until(self.watch.ends) => return self.held.take(),
                 () = sleep_until(late_at.unwrap_or(self.watch.ends)), if late_at.is_some() => {}
                 () = sleep_until(self.bookmark_at), if bookmarks => {

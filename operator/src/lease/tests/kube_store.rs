@@ -115,14 +115,14 @@ async fn an_election_through_the_client() {
         (leadership, stop, task, telemetry)
     };
     let limit = Duration::from_secs(40);
-    let (mut first, stop, task, telemetry) = start("one");
+    let (first, stop, task, telemetry) = start("one");
     tokio::time::timeout(limit, first.gained()).await.expect("one leads");
     tokio::task::yield_now().await;
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &telemetry.registry()).expect("text");
     assert!(text.contains("\nwindlass_leader 1\n"), "{text}");
 
-    let (mut second, ..) = start("two");
+    let (second, ..) = start("two");
     tokio::time::sleep(limit).await;
     assert!(first.holds() && !second.holds());
     let renewed = api.spec();

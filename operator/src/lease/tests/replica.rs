@@ -131,7 +131,7 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn watch(&self, name: &'static str, replica: &Replica) {
-        let mut leadership = replica.leadership.clone();
+        let leadership = replica.leadership.clone();
         self.watched.lock().expect("no panic").push((name, leadership.clone()));
         let guard = self.clone();
         let begin = Instant::now();

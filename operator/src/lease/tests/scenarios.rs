@@ -77,7 +77,7 @@ async fn a_stand_by_leads_soon_after_a_killed_leaders_lease_has_run_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_frozen_leader_does_not_believe_that_it_leads() {
-    let mut pair = pair().await;
+    let pair = pair().await;
     pair.one.freeze(60 * SECOND);
     tokio::time::sleep(11 * SECOND).await;
     assert!(!pair.one.leads(), "its right ran out while it was frozen");
