@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::api::ApiResource;
 use serde_json::Value;
 use windlass_crd::{ScaledObjectStatus, Target, Validated, condition_type as types};
-use windlass_decision::{Decision, Verdict};
+use windlass_decision::{Decision, Hand, Verdict};
 
 use crate::hpa;
 use crate::key::ObjectKey;
@@ -24,7 +24,7 @@ pub enum Effect {
         /// Whether an HPA of that name was seen to be ours; if not, it is looked at first.
         known: bool,
     },
-    /// Delete an HPA that has another name now.
+    /// Delete an HPA: it has another name now, or scaling is paused.
     DeleteHpa {
         /// Its name.
         name: String,
@@ -95,6 +95,8 @@ pub struct Snapshot<'a> {
 /// What must be done, in order.
 #[must_use]
 pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
+    // An object whose annotations cannot be understood is not decided about.
+    let hand = at.object.hand.clone().unwrap_or_default();
     let each_poll = Some(at.status).filter(|_| mutant::is(Mutant::StatusEachPoll));
     let status = at.wanted.filter(|wanted| *wanted != at.status).or(each_poll);
     let scale = decision.verdict.write().filter(|to| *to != at.target.replicas).map(|to| Scale {
@@ -111,13 +113,18 @@ pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
     let written = status.map(|wanted| Effect::Status(Box::new(wanted.clone())));
     let scaled = scale.map(|scale| Effect::Scale(Box::new(scale)));
     let mut effects = Vec::new();
-    if first_ever {
-        effects.extend(written.into_iter().chain(scaled).chain(hpa_effects(at)));
+    if matches!(decision.verdict, Verdict::Paused(_)) {
+        // First of all, so that it does not move what is brought to the number of the pause.
+        effects.extend(deleted(at.hpa.into_iter().chain(at.old_hpas.iter().map(|old| &**old))));
+        effects.extend(scaled.into_iter().chain(written));
+    } else if first_ever {
+        effects.extend(written.into_iter().chain(scaled).chain(hpa_effects(at, hand)));
     } else {
-        effects.extend(scaled.into_iter().chain(hpa_effects(at)).chain(written));
+        effects.extend(scaled.into_iter().chain(hpa_effects(at, hand)).chain(written));
     }
     if let Some(wanted) = status {
         effects.extend(ready_note(at.status, wanted).map(Effect::Event));
+        effects.extend(pause_note(at.status, wanted).map(Effect::Event));
     }
     effects
 }
@@ -129,15 +136,17 @@ pub fn tells_activation(status: &ScaledObjectStatus) -> bool {
     status.original_replica_count == Some(0)
 }
 
-fn hpa_effects(at: Snapshot<'_>) -> impl Iterator<Item = Effect> {
-    let body = at.check_hpa.then(|| hpa::desired(at.key, at.object, at.valid));
+fn hpa_effects(at: Snapshot<'_>, hand: Hand) -> impl Iterator<Item = Effect> {
+    let body = at.check_hpa.then(|| hpa::desired(at.key, at.object, at.valid, hand));
     let differs = body.filter(|body| !at.hpa.is_some_and(|seen| hpa::is_current(body, seen)));
     let applied =
         differs.map(|body| Effect::ApplyHpa { name: at.valid.hpa_name.clone(), body, known: at.hpa.is_some() });
-    let old = at.old_hpas.iter().filter(move |_| at.check_hpa);
-    let deleted =
-        old.map(|old| Effect::DeleteHpa { name: old.meta.name.clone().unwrap_or_default(), uid: old.uid.clone() });
-    applied.into_iter().chain(deleted)
+    let old = at.old_hpas.iter().filter(move |_| at.check_hpa).map(|old| &**old);
+    applied.into_iter().chain(deleted(old))
+}
+
+fn deleted<'a>(hpas: impl Iterator<Item = &'a SeenHpa>) -> impl Iterator<Item = Effect> {
+    hpas.map(|hpa| Effect::DeleteHpa { name: hpa.meta.name.clone().unwrap_or_default(), uid: hpa.uid.clone() })
 }
 
 /// What must be done for an object that cannot be scaled: say so.
@@ -168,12 +177,26 @@ fn ready_note(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option
     changed.then(|| Note { warning: new.status != "True", reason, message: new.message })
 }
 
+/// The event of a pause that begins or ends, or is another one now.
+fn pause_note(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option<Note> {
+    let paused = |status: &ScaledObjectStatus| {
+        status.conditions.iter().flatten().find(|condition| condition.type_ == types::PAUSED).cloned()
+    };
+    let (old, new) = (paused(before), paused(after)?);
+    let was_paused = old.as_ref().is_some_and(|old| old.status == "True");
+    let reason = if new.status == "True" { "ScaledObjectPaused" } else { "ScaledObjectUnpaused" };
+    let changed =
+        was_paused != (new.status == "True") || (was_paused && old.is_some_and(|old| old.message != new.message));
+    changed.then_some(Note { warning: false, reason, message: new.message })
+}
+
 impl Scale {
     /// The event of a write that was made.
     #[must_use]
     pub fn done_note(&self, key: &ObjectKey, from: u32) -> Note {
         let reason = match self.verdict {
             Verdict::Deactivate(_) => "KEDAScaleTargetDeactivated",
+            Verdict::Paused(_) => "ScaledObjectPaused",
             _ => "KEDAScaleTargetActivated",
         };
         Note {

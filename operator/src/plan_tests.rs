@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::api::GroupVersionKind;
 use serde_json::json;
 use windlass_crd::{ScaledObjectSpec, Settings, validate};
-use windlass_decision::{Activity, Observation, Outcome, Reading, Sample, State, decide};
+use windlass_decision::{Activity, Hand, Observation, Outcome, Pause, Reading, Sample, State, decide};
 
 use super::*;
 use crate::status;
@@ -41,7 +41,7 @@ impl Stage {
             generation: 1,
             created_at: at(0),
             deleting: false,
-            unserved_annotation: None,
+            hand: Ok(Hand::default()),
             spec: Ok(spec),
             status: ScaledObjectStatus::default(),
         };
@@ -82,6 +82,7 @@ impl Stage {
             last_active_time: self.object.status.last_active_time.as_ref().map(|time| time.0),
             hpa_answer: None,
             since_last: None,
+            hand: self.object.hand.clone().expect("the test's own annotations"),
         };
         let decision = decide(&observation, &self.valid.config, &State::default(), self.now);
         let seen = status::Decided {
@@ -108,7 +109,7 @@ impl Stage {
     }
 
     fn hpa(&self) -> SeenHpa {
-        let body = hpa::desired(&self.key, &self.object, &self.valid);
+        let body = hpa::desired(&self.key, &self.object, &self.valid, self.object.hand.clone().expect("understood"));
         let hpa: k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler =
             serde_json::from_value(body).expect("an HPA");
         hpa.into()
@@ -143,6 +144,42 @@ fn an_object_taken_on_without_replicas_scales_first_since_its_replicas_tell_of_t
     assert_eq!(names(&stage.plan(Some(100.0), Some(&hpa)).0), ["scale", "status"]);
     stage.object.status.original_replica_count = Some(1);
     assert_eq!(names(&stage.plan(Some(100.0), Some(&hpa)).0), ["status", "scale"]);
+}
+
+#[test]
+fn a_pause_deletes_the_hpa_first_then_scales_and_says_so_once() {
+    let mut stage = Stage::new(2);
+    let hpa = stage.hpa();
+    stage.object.status = stage.plan(Some(20.0), Some(&hpa)).1;
+    stage.object.hand = Ok(Hand { pause: Some(Pause::At(5)), ..Hand::default() });
+    let (effects, status) = stage.plan(Some(20.0), Some(&hpa));
+    assert_eq!(names(&effects), ["delete hpa", "scale", "status", "event"]);
+    let Some(Effect::Event(note)) = effects.last() else { panic!("no event in {effects:?}") };
+    assert_eq!((note.reason, note.message.as_str()), ("ScaledObjectPaused", "scaling is paused by hand at 5 replicas"));
+    assert_eq!(status.paused_replica_count, Some(5));
+    // Carried out: nothing is left to do, and with the pause over the HPA comes back.
+    stage.object.status = status;
+    stage.target.replicas = 5;
+    assert!(stage.plan(Some(20.0), None).0.is_empty());
+    stage.object.hand = Ok(Hand::default());
+    let (effects, status) = stage.plan(Some(20.0), None);
+    assert_eq!(names(&effects), ["hpa", "status", "event"]);
+    assert_eq!(status.paused_replica_count, None);
+}
+
+#[test]
+fn a_pause_in_one_direction_disables_it_in_the_hpa_and_gives_it_back() {
+    let mut stage = Stage::new(2);
+    let before = stage.hpa();
+    stage.object.status = stage.plan(Some(20.0), Some(&before)).1;
+    stage.object.hand = Ok(Hand { scale_in_paused: true, ..Hand::default() });
+    let paused = stage.hpa();
+    let down = paused.spec.behavior.as_ref().and_then(|behavior| behavior.scale_down.as_ref()).expect("rules");
+    assert_eq!(down.select_policy.as_deref(), Some("Disabled"));
+    assert_eq!(names(&stage.plan(Some(20.0), Some(&before)).0), ["hpa", "status", "event"]);
+    stage.object.status = stage.plan(Some(20.0), Some(&paused)).1;
+    stage.object.hand = Ok(Hand::default());
+    assert_eq!(names(&stage.plan(Some(20.0), Some(&paused)).0), ["hpa", "status", "event"]);
 }
 
 #[test]

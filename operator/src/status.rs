@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use windlass_crd::{Gvkr, Health, ScaledObjectStatus, TriggerActivity, Validated, condition, condition_type as types};
-use windlass_decision::{Activity, Decision, FailureKind, Observation, Outcome, Verdict};
+use windlass_decision::{Activity, Decision, FailureKind, Hand, Observation, Outcome, Pause, Verdict};
 use windlass_sources::ConfigError;
 
 use crate::world::SeenObject;
@@ -107,7 +107,7 @@ pub fn decided(
             make(types::READY, ready),
             make(types::ACTIVE, active),
             make(types::FALLBACK, ("False", "NoFallbackFound", "no fallback is in force".to_owned())),
-            make(types::PAUSED, ("False", "ScaledObjectUnpaused", "the object is not paused".to_owned())),
+            make(types::PAUSED, paused(observation.hand)),
         ]),
         health: Some(health(valid, observation, now)),
         triggers_activity: Some(activity(valid, observation, before, now)),
@@ -116,7 +116,10 @@ pub fn decided(
         external_metric_names: Some(names),
         resource_metric_names: None,
         composite_scaler_name: None,
-        paused_replica_count: None,
+        paused_replica_count: match observation.hand.pause {
+            Some(Pause::At(replicas)) => i32::try_from(replicas).ok(),
+            _ => None,
+        },
         authentications_types: None,
     }
 }
@@ -153,6 +156,20 @@ fn ready<'a>(valid: &Validated, observation: &Observation, kept: Option<&[Condit
     (status, reason, message)
 }
 
+fn paused<'a>(hand: Hand) -> Said<'a> {
+    let said = match hand {
+        Hand { pause: Some(Pause::At(replicas)), .. } => format!("scaling is paused by hand at {replicas} replicas"),
+        Hand { pause: Some(Pause::AsItIs), .. } => "scaling is paused by hand".to_owned(),
+        Hand { scale_in_paused: true, scale_out_paused: true, .. } => {
+            "scaling in and scaling out are paused by hand".to_owned()
+        }
+        Hand { scale_in_paused: true, .. } => "scaling in is paused by hand".to_owned(),
+        Hand { scale_out_paused: true, .. } => "scaling out is paused by hand".to_owned(),
+        _ => return ("False", "ScaledObjectUnpaused", "the object is not paused".to_owned()),
+    };
+    ("True", "ScaledObjectPaused", said)
+}
+
 fn active<'a>(verdict: Verdict, observation: &Observation, old: Option<&'a [Condition]>, now: Timestamp) -> Said<'a> {
     let said = |status, reason, message: &str| (status, reason, message.to_owned());
     match verdict {
@@ -161,6 +178,7 @@ fn active<'a>(verdict: Verdict, observation: &Observation, old: Option<&'a [Cond
         Verdict::Deactivate(_) | Verdict::RaiseToMinimum(_) | Verdict::Resting => {
             said("False", "ScalerNotActive", "there is no work")
         }
+        Verdict::Paused(_) => said("Unknown", "UnknownState", "scaling is paused by hand"),
         // One failed reading while the one before is still fresh says nothing about the work.
         Verdict::Blind => match old.and_then(|old| old.iter().find(|c| c.type_ == types::ACTIVE)) {
             Some(old) if failing(observation, now).is_empty() => (&old.status, &old.reason, old.message.clone()),

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windlass_crd::{NAME_LABEL, ScaledObjectSpec, ScaledObjectStatus, Target};
+use windlass_decision::Hand;
 use windlass_sources::Process;
 
 use crate::backoff::WatchBackoff;
@@ -38,8 +39,8 @@ pub struct SeenObject {
     pub created_at: Timestamp,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// An annotation that asks for what is not served yet. To pass over it would scale what a person has paused.
-    pub unserved_annotation: Option<&'static str>,
+    /// What a person has asked for by annotations, or why that cannot be understood.
+    pub hand: Result<Hand, String>,
     /// Its spec, or why it cannot be understood.
     pub spec: Result<ScaledObjectSpec, String>,
     /// Its status; an unreadable one counts as empty.
@@ -364,21 +365,6 @@ fn watch_config() -> watcher::Config {
     watcher::Config::default().timeout(240)
 }
 
-/// KEDA's annotations that are not served yet.
-const UNSERVED: &[&str] = &[
-    "autoscaling.keda.sh/force-activation",
-    "autoscaling.keda.sh/paused",
-    "autoscaling.keda.sh/paused-replicas",
-    "autoscaling.keda.sh/paused-scale-in",
-    "autoscaling.keda.sh/paused-scale-out",
-    "scaledobject.keda.sh/transfer-hpa-ownership",
-];
-
-/// The first that is there and not switched off. As in KEDA, whatever is not `false` counts as on.
-fn unserved(annotations: BTreeMap<String, String>) -> Option<&'static str> {
-    UNSERVED.iter().copied().find(|name| annotations.get(*name).is_some_and(|value| value != "false"))
-}
-
 impl From<DynamicObject> for SeenObject {
     fn from(mut object: DynamicObject) -> Self {
         let part = |name: &str, data: &mut serde_json::Value| data.get_mut(name).map(serde_json::Value::take);
@@ -393,7 +379,8 @@ impl From<DynamicObject> for SeenObject {
             generation: object.metadata.generation.unwrap_or_default(),
             created_at: object.metadata.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             deleting: object.metadata.deletion_timestamp.is_some(),
-            unserved_annotation: unserved(object.metadata.annotations.unwrap_or_default()),
+            hand: windlass_crd::hand(&object.metadata.annotations.unwrap_or_default())
+                .map_err(|error| error.to_string()),
             uid: object.metadata.uid.unwrap_or_default(),
             spec,
             status,

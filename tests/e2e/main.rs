@@ -11,6 +11,7 @@ mod leader;
 mod mistakes;
 mod outages;
 mod owned_hpa;
+mod pausing;
 mod rest;
 mod rig;
 mod rights;

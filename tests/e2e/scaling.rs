@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use kube::core::Request;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -52,7 +52,7 @@ impl Work {
         self.ns.wait_condition("web", "Ready", "True", SOON).await.map(drop)
     }
 
-    async fn publish(&self, count: u64) -> anyhow::Result<()> {
+    pub(crate) async fn publish(&self, count: u64) -> anyhow::Result<()> {
         self.publish_to(&self.queue, count).await
     }
 
@@ -61,7 +61,7 @@ impl Work {
         self.shared.rabbit.publish_at_once(&[queue.to_owned()], count).await.map(drop)
     }
 
-    async fn replicas(&self, replicas: i32) -> anyhow::Result<Row> {
+    pub(crate) async fn replicas(&self, replicas: i32) -> anyhow::Result<Row> {
         self.log.wait_for("web", replicas, SOON).await
     }
 
@@ -70,7 +70,7 @@ impl Work {
     }
 
     /// Waits until the HPA controller has been told the metric `count` times since `start`: it is asked once a sync.
-    async fn syncs_since(&self, start: Timestamp, count: usize) -> anyhow::Result<()> {
+    pub(crate) async fn syncs_since(&self, start: Timestamp, count: usize) -> anyhow::Result<()> {
         eventually(SOON, &format!("{count} syncs of the HPA"), async || {
             let asked = self.shared.rig.audit().since(start).await?.into_iter().filter(|entry| {
                 entry.user == HPA_USER
@@ -367,26 +367,5 @@ fn windlass_get_so_shows_what_is_scaled_and_why() {
         let none = get(&["-n", "default"]).await?;
         ensure!(none.contains("namespace default"), "{none}");
         Ok(())
-    });
-}
-
-#[test]
-fn an_annotation_that_is_not_served_yet_is_not_passed_over() {
-    run(async {
-        let work = Work::start("annotated").await?;
-        let annotate = async |value: Value| {
-            let patch = Patch::Merge(json!({"metadata": {"annotations": {"autoscaling.keda.sh/paused": value}}}));
-            work.ns.scaled_objects().patch("web", &PatchParams::default(), &patch).await
-        };
-        work.scaled_by(&work.spec()).await?;
-        annotate("true".into()).await?;
-        let ready = work.ns.wait_condition("web", "Ready", "False", SOON).await?;
-        let says = ready["message"].as_str().unwrap_or_default();
-        ensure!(says.contains("metadata.annotations[autoscaling.keda.sh/paused]: is not supported yet"), "{says}");
-        work.publish(100).await?;
-        let window = Duration::from_secs(3);
-        work.log.never("web", window, "a paused object is scaled", |row| row.spec != 0).await?;
-        annotate("false".into()).await?;
-        work.replicas(4).await.map(drop)
     });
 }

@@ -3,11 +3,13 @@
 //!
 //! The wire types have KEDA's shape, field for field. This crate does no IO: what it accepts is understood, not reached.
 
+mod hand;
 mod manifest;
 mod scaled_object;
 mod status;
 mod validate;
 
+pub use hand::hand;
 pub use manifest::{crds, manifest};
 pub use scaled_object::{
     Advanced, AuthenticationRef, Fallback, HpaConfig, ScaleTargetRef, ScaledObject, ScaledObjectSpec, ScalingModifiers,

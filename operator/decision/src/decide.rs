@@ -1,11 +1,11 @@
-//! The pipeline on one screen: demand -> activation -> scale-up policy -> cooldown -> bounds. It calls the rules in
+//! The pipeline on one screen: demand -> activation -> scale-up policy -> cooldown -> bounds -> hand. It calls the rules in
 //! their order and keeps their trail; it holds no rule of its own.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::rules::{activation, bounds, cooldown, demand, hold};
+use crate::rules::{activation, bounds, by_hand, cooldown, demand, hold};
 use crate::{Config, Observation, Reason, Rule, Served, State, Step};
 
 /// The answer to "what should the replica count be, and why".
@@ -44,6 +44,8 @@ pub enum Verdict {
     Resting,
     /// Nothing may move, because some or all triggers could not be read.
     Blind,
+    /// A person has paused scaling: there is no HPA, and the target has or gets this many.
+    Paused(u32),
 }
 
 impl Verdict {
@@ -51,7 +53,7 @@ impl Verdict {
     #[must_use]
     pub const fn write(self) -> Option<u32> {
         match self {
-            Self::Activate(to) | Self::Deactivate(to) | Self::RaiseToMinimum(to) => Some(to),
+            Self::Activate(to) | Self::Deactivate(to) | Self::RaiseToMinimum(to) | Self::Paused(to) => Some(to),
             Self::Active | Self::CoolingDown | Self::Resting | Self::Blind => None,
         }
     }
@@ -67,6 +69,7 @@ impl Verdict {
             Self::CoolingDown => "cooling_down",
             Self::Resting => "resting",
             Self::Blind => "blind",
+            Self::Paused(_) => "paused",
         }
     }
 }
@@ -96,9 +99,12 @@ impl Decision {
 /// Decides about one object. Pure: the same inputs give the same answer, and the next state is inside the answer.
 #[must_use]
 pub fn decide(observation: &Observation, config: &Config, state: &State, now: Timestamp) -> Decision {
+    if let Some(pause) = observation.hand.pause {
+        return by_hand::paused(pause, observation, state, now);
+    }
     let limits = config.bounds();
     let current = observation.replicas;
-    let mut trail = Vec::with_capacity(5);
+    let mut trail = Vec::with_capacity(6);
 
     let demand = demand::apply(observation, config, now);
     let activity = activation::judge(observation, config, now);
@@ -107,12 +113,12 @@ pub fn decide(observation: &Observation, config: &Config, state: &State, now: Ti
     let (verdict, desired) = match activity {
         activation::Activity::Active { trigger } => {
             trail.push(demand.step(current));
+            let reason = trigger.map_or(Reason::Forced, |trigger| Reason::Active { trigger });
             if activation::must_activate(current, limits) {
-                let first = activation::first_write(&demand, config, current, trigger, &mut trail);
+                let first = activation::first_write(&demand, config, current, reason, &mut trail);
                 (Verdict::Activate(first), first)
             } else {
                 let after = demand.replicas.max(limits.active_min());
-                let reason = Reason::Active { trigger };
                 trail.push(Step { rule: Rule::Activation, before: demand.replicas, after, reason });
                 (Verdict::Active, bounds::apply(after, limits, &mut trail))
             }
@@ -126,6 +132,8 @@ pub fn decide(observation: &Observation, config: &Config, state: &State, now: Ti
             cooldown::rest(observation, config, &clock, demand.replicas, now, &mut trail)
         }
     };
+
+    let (verdict, desired) = by_hand::hold_back((verdict, desired), observation, &mut trail);
 
     let held = hold::carry(state, verdict, observation, config, now);
     let served = hold::serve(held.as_ref(), observation, config, now);

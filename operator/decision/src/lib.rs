@@ -14,6 +14,7 @@
 mod clock;
 mod config;
 mod decide;
+mod hand;
 pub mod hpa;
 mod observation;
 mod reason;
@@ -30,6 +31,7 @@ pub use config::{
     Bounds, Config, InvalidConfig, PolicyKind, ScaleUp, ScalingPolicy, SelectPolicy, TargetKind, Trigger,
 };
 pub use decide::{Decision, Verdict, decide};
+pub use hand::{Hand, Pause};
 pub use observation::{
     Activity, Failure, FailureKind, HpaAnswer, MAX_VALUE, Observation, Outcome, Reading, Sample, fresh_window,
 };

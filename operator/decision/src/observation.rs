@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::Hand;
+
 /// The largest value that is believed to be a count: an external metric is a 64-bit number of thousandths, so anything
 /// above overflows in the HPA (kubernetes `resource.Quantity`, `MilliValue`).
 pub const MAX_VALUE: f64 = 9.2e15;
@@ -28,6 +30,8 @@ pub struct Observation {
     /// The time since the previous decision by a clock that cannot be set, if it is known. The wall clock may have been
     /// stepped since then; no more than this is counted as quiet.
     pub since_last: Option<Duration>,
+    /// What a person has asked for by hand.
+    pub hand: Hand,
 }
 
 /// The last answers given out by the external metrics server for one object.

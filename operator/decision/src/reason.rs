@@ -17,6 +17,8 @@ pub enum Rule {
     ScaleUpPolicy,
     /// How long to wait before going to rest.
     Cooldown,
+    /// What a person has asked for by hand.
+    Hand,
     /// Minimum and maximum, always last.
     Bounds,
 }
@@ -94,6 +96,14 @@ pub enum Reason {
         /// `minReplicaCount`.
         min: u32,
     },
+    /// A person has the object count as active.
+    Forced,
+    /// A person has paused scaling.
+    Paused,
+    /// A person has paused the taking away of replicas.
+    ScaleInPaused,
+    /// A person has paused the adding of replicas.
+    ScaleOutPaused,
     /// The bounds cut the figure.
     Bounded {
         /// The least of an active object.
@@ -134,6 +144,10 @@ impl fmt::Display for Reason {
             Self::CooledDown => f.write_str("the cooldown has passed"),
             Self::NeverActive => f.write_str("it was never active"),
             Self::KeepsMinimum { min } => write!(f, "the minimum is {min}"),
+            Self::Forced => f.write_str("activation is forced by hand"),
+            Self::Paused => f.write_str("scaling is paused by hand"),
+            Self::ScaleInPaused => f.write_str("scaling in is paused by hand"),
+            Self::ScaleOutPaused => f.write_str("scaling out is paused by hand"),
             Self::Bounded { min, max } => write!(f, "the bounds are {min} to {max}"),
         }
     }

@@ -28,6 +28,7 @@ impl Decision {
             Verdict::Resting => {
                 format!("{desired} wanted, {current} there; the HPA moves them, because {}", self.quiet(config))
             }
+            Verdict::Paused(_) => format!("{desired} because scaling is paused by hand"),
             Verdict::Blind => format!("{} as before because {}", replicas(current), self.blind(config)),
         }
     }
@@ -42,13 +43,15 @@ impl Decision {
         for step in &self.trail {
             // Writing to a string does not fail.
             let _ = match &step.reason {
-                Reason::TriggerAsks { replicas: 0, .. } | Reason::NoReading => {
-                    write!(text, "{} has work", name(config, active.unwrap_or_default()))
-                }
+                Reason::TriggerAsks { replicas: 0, .. } | Reason::NoReading => match active {
+                    Some(trigger) => write!(text, "{} has work", name(config, trigger)),
+                    None => write!(text, "activation is forced by hand"),
+                },
                 Reason::TriggerAsks { trigger, value, target, replicas: asked } => {
                     reads(&mut text, config, *trigger, *value, *target, *asked)
                 }
-                Reason::Active { .. } if step.after > step.before && step.after > 1 => {
+                Reason::ScaleOutPaused => write!(text, "; scaling out is paused by hand"),
+                Reason::Active { .. } | Reason::Forced if step.after > step.before && step.after > 1 => {
                     write!(text, " and the minimum is {}", step.after)
                 }
                 Reason::FirstStepOnly { because } => {
@@ -79,6 +82,8 @@ impl Decision {
             Some(Reason::CoolingDown { quiet, needed }) => {
                 format!("no trigger has had work for {quiet} s of the cooldown of {needed} s")
             }
+            Some(Reason::ScaleInPaused) => "no trigger has work and scaling in is paused by hand".to_owned(),
+            Some(Reason::ScaleOutPaused) => "no trigger has work and scaling out is paused by hand".to_owned(),
             Some(Reason::NeverActive) => "no trigger has work, and none has had any so far".to_owned(),
             Some(Reason::InitialCooldown { left }) => {
                 format!("no trigger has had work yet and the initial cooldown ends in {left} s")

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use windlass_decision::{
-    Activity, HpaAnswer, Observation, Outcome, Reading, Sample, Served, State, Trigger, decide, fresh_window,
+    Activity, Hand, HpaAnswer, Observation, Outcome, Reading, Sample, Served, State, Trigger, decide, fresh_window,
 };
 
 use crate::autoscaler::Autoscaler;
@@ -56,6 +56,7 @@ impl<'a> Operated<'a> {
                 last_active_time: Some(long_ago),
                 hpa_answer: None,
                 since_last: None,
+                hand: Hand::default(),
             },
             state: State::default(),
             served: None,

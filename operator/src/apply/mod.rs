@@ -110,9 +110,9 @@ pub async fn apply(effect: &Effect, key: &ObjectKey, uid: &str, ctx: &Ctx) -> Re
         Effect::DeleteHpa { name, uid } => {
             let api: Api<HorizontalPodAutoscaler> = Api::namespaced(client, &key.namespace);
             match ctx.writer.delete(&api, name, uid).await {
-                Ok(()) => tracing::info!(object = %key, hpa = name, "HPA under its old name deleted"),
+                Ok(()) => tracing::info!(object = %key, hpa = name, "HPA deleted"),
                 Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(failed("delete the HPA under its old name")(error)),
+                Err(error) => return Err(failed("delete the HPA")(error)),
             }
             Ok(Applied::Nothing)
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::api::ApiResource;
 use tokio::time::Instant;
 use windlass_crd::{ScaledObjectStatus, Target, Validated};
-use windlass_decision::{Decision, Observation, decide};
+use windlass_decision::{Decision, Hand, Observation, decide};
 
 use crate::engine::Engine;
 use crate::engine::memory::{Basis, Memory};
@@ -53,22 +53,26 @@ impl Engine {
         if memory.generation != Some(object.generation) {
             self.understand(key, &object, memory);
         }
-        let effects = match memory.valid.clone() {
-            _ if object.unserved_annotation.is_some() => {
-                let name = object.unserved_annotation.unwrap_or_default();
+        let effects = match (memory.valid.clone(), &object.hand) {
+            (_, Err(problem)) => {
                 self.table.remove(&key.namespace, &key.name);
-                let problem =
-                    format!("metadata.annotations[{name}]: is not supported yet; remove it, or set it to false");
-                self.refused(key, &object, &problem, memory)
+                self.refused(key, &object, problem, memory)
             }
-            Some(Ok(valid)) => self.decide(key, &object, &valid, memory),
-            Some(Err(errors)) => self.refused(key, &object, &status::problems(&errors), memory),
-            None => Vec::new(),
+            (Some(Ok(valid)), Ok(hand)) => self.decide(key, &object, &valid, *hand, memory),
+            (Some(Err(errors)), _) => self.refused(key, &object, &status::problems(&errors), memory),
+            (None, _) => Vec::new(),
         };
         (!effects.is_empty()).then_some(effects)
     }
 
-    fn decide(&self, key: &ObjectKey, object: &SeenObject, valid: &Validated, memory: &mut Memory) -> Vec<Effect> {
+    fn decide(
+        &self,
+        key: &ObjectKey,
+        object: &SeenObject,
+        valid: &Validated,
+        hand: Hand,
+        memory: &mut Memory,
+    ) -> Vec<Effect> {
         let (target, resource) = match self.find_target(key, object, valid, memory) {
             Ok(Some(found)) => found,
             Ok(None) => return Vec::new(),
@@ -88,6 +92,7 @@ impl Engine {
             last_active_time: last_active(memory.current_status(object), target.replicas, now),
             hpa_answer: self.table.answered(&key.namespace, &key.name),
             since_last: memory.decided_at.replace(Instant::now()).map(|at| at.elapsed()),
+            hand,
         };
         let started = Instant::now();
         let decision = decide(&observation, &valid.config, &memory.state, now);
@@ -169,8 +174,13 @@ impl Engine {
 
         // One of another object under the same name is not this one's: it must not be compared, let alone overwritten.
         let found = self.world.hpas.get(&ObjectKey::new(&key.namespace, &valid.hpa_name));
-        let hpa = memory.newest_hpa(found.filter(|hpa| hpa.owner().as_deref() == Some(&*key.name)));
-        let right_at = hpa.as_ref().map(|hpa| (hpa.version, object.generation));
+        let ours = found.filter(|hpa| hpa.owner().as_deref() == Some(&*key.name));
+        if observation.hand.pause.is_some() {
+            // It is to be gone: what was written before the pause must not be believed to be there.
+            memory.forget_hpa();
+        }
+        let hpa = memory.newest_hpa(ours);
+        let right_at = hpa.as_ref().map(|hpa| (hpa.version, object.generation, observation.hand));
         let in_trouble = memory.hpa_trouble.as_ref().is_some_and(|(_, until)| *until > Instant::now());
         let mut old_hpas = self.world.hpas_of(key, &object.uid);
         old_hpas.retain(|hpa| hpa.meta.name.as_ref() != Some(&valid.hpa_name));

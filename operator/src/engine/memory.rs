@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use windlass_crd::{ScaledObjectStatus, Validated};
-use windlass_decision::{FailureKind, State};
+use windlass_decision::{FailureKind, Hand, State};
 use windlass_sources::ConfigError;
 
 use crate::apply::Applied;
@@ -40,8 +40,8 @@ pub(super) struct Memory {
     pub retry: Option<(Duration, Instant)>,
     /// Why the HPA cannot be written, and when to try again.
     pub hpa_trouble: Option<(String, Instant)>,
-    /// The HPA's version and the object's generation that were found to agree.
-    pub hpa_right_at: Option<(u64, i64)>,
+    /// The HPA's version, and the object's generation and annotations, that were found to agree.
+    pub hpa_right_at: Option<(u64, i64, Hand)>,
     /// The triggers that failed at the last look.
     pub failing: Vec<(usize, FailureKind)>,
     /// What the status was made from when it was last found right.
@@ -115,6 +115,11 @@ impl Memory {
     /// Forgets what was written to a target that is not the target any more.
     pub fn forget_target(&mut self) {
         self.target = None;
+    }
+
+    /// Forgets the HPA that was written.
+    pub fn forget_hpa(&mut self) {
+        self.hpa = None;
     }
 
     /// The HPA as it is.

@@ -14,6 +14,9 @@ use super::plan::ObjectPlan;
 /// The most replicas anywhere: with more, the next number lies within the HPA's tolerance.
 const MOST: u32 = 8;
 
+const PAUSED: &str = "autoscaling.keda.sh/paused";
+const PAUSED_REPLICAS: &str = "autoscaling.keda.sh/paused-replicas";
+
 /// One thing that somebody does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edit {
@@ -34,6 +37,10 @@ pub enum Change {
     Max(u32),
     /// Sets `cooldownPeriod`, seconds.
     Cooldown(u32),
+    /// Pauses scaling: as it is, or at a number of replicas.
+    Pause(Option<u32>),
+    /// Ends the pause.
+    Resume,
 }
 
 /// Work that comes at an even rate until it stops, and pods that work it off.
@@ -55,7 +62,10 @@ impl Edit {
         let mut edited = object.clone();
         let mut edits = Vec::new();
         for at in moments {
-            let change = match rng.random_range(0..6) {
+            let change = match rng.random_range(0..9) {
+                6 => Change::Pause(None),
+                7 => Change::Pause(Some(rng.random_range(0..=MOST))),
+                8 => Change::Resume,
                 0..3 => Change::Replicas(rng.random_range(0..=edited.max + 2)),
                 3 => Change::Min(rng.random_range(0..=edited.max.min(3))),
                 4 => Change::Max(rng.random_range(edited.min.max(1)..=MOST)),
@@ -63,6 +73,12 @@ impl Edit {
             };
             change.apply(&mut edited);
             edits.push(Self { at, change });
+        }
+        if edited.pause == Some(None)
+            && let Some(last) = edits.last().map(|last| last.at)
+        {
+            // Else the end would be whatever the replicas happened to be.
+            edits.push(Self { at: last + rng.random_range(5..40), change: Change::Resume });
         }
         edits
     }
@@ -75,6 +91,8 @@ impl Change {
             Self::Min(min) => object.min = min,
             Self::Max(max) => object.max = max,
             Self::Cooldown(seconds) => object.cooldown = seconds,
+            Self::Pause(replicas) => object.pause = Some(replicas),
+            Self::Resume => object.pause = None,
         }
     }
 
@@ -85,8 +103,15 @@ impl Change {
             Self::Min(min) => json!({"spec": {"minReplicaCount": min}}),
             Self::Max(max) => json!({"spec": {"maxReplicaCount": max}}),
             Self::Cooldown(seconds) => json!({"spec": {"cooldownPeriod": seconds}}),
+            Self::Pause(None) => annotated(json!({PAUSED: "true", PAUSED_REPLICAS: null})),
+            Self::Pause(Some(replicas)) => annotated(json!({PAUSED: null, PAUSED_REPLICAS: replicas.to_string()})),
+            Self::Resume => annotated(json!({PAUSED: null, PAUSED_REPLICAS: null})),
         }
     }
+}
+
+fn annotated(annotations: Value) -> Value {
+    json!({"metadata": {"annotations": annotations}})
 }
 
 impl Flow {
@@ -117,6 +142,9 @@ impl fmt::Display for Edit {
             Change::Min(min) => write!(f, "minimum set to {min}@{at}s"),
             Change::Max(max) => write!(f, "maximum set to {max}@{at}s"),
             Change::Cooldown(seconds) => write!(f, "cooldown set to {seconds} s@{at}s"),
+            Change::Pause(None) => write!(f, "paused@{at}s"),
+            Change::Pause(Some(replicas)) => write!(f, "paused at {replicas}@{at}s"),
+            Change::Resume => write!(f, "pause ended@{at}s"),
         }
     }
 }

@@ -52,7 +52,7 @@ impl fmt::Display for Violation {
 #[must_use]
 pub fn judge(scenario: &Scenario, log: &Log, calm: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
-    end_state(log, calm, &mut violations);
+    end_state(scenario, log, calm, &mut violations);
     quiet(log, &mut violations);
     for scaled in &log.scaled {
         if let Some(object) = scenario.objects.iter().find(|object| object.name == scaled.object) {
@@ -68,13 +68,23 @@ fn violation(oracle: Oracle, at: Duration, what: String) -> Violation {
     Violation { oracle, at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX), what }
 }
 
-fn end_state(log: &Log, calm: &str, violations: &mut Vec<Violation>) {
-    if log.end_state != calm {
-        let differing = log.end_state.lines().zip(calm.lines()).find(|(here, there)| here != there);
-        let (here, there) = differing.unwrap_or((&log.end_state, calm));
+fn end_state(scenario: &Scenario, log: &Log, calm: &str, violations: &mut Vec<Violation>) {
+    let (mut here, mut calm) = (log.end_state.as_str(), calm);
+    if scenario.objects.iter().any(ObjectPlan::is_ever_paused) {
+        // A pause that comes and goes while nobody looks deletes no HPA; how many were made is no matter then.
+        (here, calm) = (without_counts(here), without_counts(calm));
+    }
+    if here != calm {
+        let differing = here.lines().zip(calm.lines()).find(|(here, there)| here != there);
+        let (here, there) = differing.unwrap_or((here, calm));
         let what = format!("the end is {here:?}, without faults it is {there:?}");
         violations.push(violation(Oracle::O1EndState, log.ends_at, what));
     }
+}
+
+/// An end state without its last line.
+fn without_counts(state: &str) -> &str {
+    state.trim_end().rsplit_once('\n').map_or("", |(state, _)| state)
 }
 
 fn quiet(log: &Log, violations: &mut Vec<Violation>) {
@@ -98,6 +108,11 @@ fn scaled_down(object: &ObjectPlan, scaled: &Scaled, log: &Log, violations: &mut
 }
 
 fn complaint(object: &ObjectPlan, scaled: &Scaled, log: &Log) -> Option<String> {
+    match object.pause {
+        None => {}
+        Some(Some(replicas)) if replicas == scaled.to => return None,
+        Some(_) => return Some("scaling is paused".to_owned()),
+    }
     if scaled.to > object.max.max(scaled.from) {
         return Some(format!("more than the maximum of {}", object.max));
     }

@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use super::events::{Edit, Flow};
+use super::events::{Change, Edit, Flow};
 use super::fault::{ApiAction, Fault, FaultKind, Moment, Resource, WatchAction};
 
 /// Faults begin no earlier than this: until then everything is new.
@@ -63,6 +63,9 @@ pub struct ObjectPlan {
     /// What people do to it, by time.
     #[serde(default)]
     pub edits: Vec<Edit>,
+    /// Whether scaling is paused, and at how many replicas, if it is said.
+    #[serde(default)]
+    pub pause: Option<Option<u32>>,
     /// What comes and is worked off, in place of `load`.
     #[serde(default)]
     pub flow: Option<Flow>,
@@ -154,6 +157,7 @@ impl ObjectPlan {
             initial: if rng.random_range(0..TENTHS) < 7 { 0 } else { rng.random_range(0..=max) },
             load,
             edits: Vec::new(),
+            pause: None,
             flow: None,
         }
     }
@@ -168,6 +172,12 @@ impl ObjectPlan {
             versions.insert(0, next);
         }
         versions
+    }
+
+    /// Whether somebody pauses it at some time: its HPA is then deleted, or not, as the orders of things will have it.
+    #[must_use]
+    pub fn is_ever_paused(&self) -> bool {
+        self.edits.iter().any(|edit| matches!(edit.change, Change::Pause(_)))
     }
 
     /// What the queue holds at a time since the start.

@@ -15,8 +15,8 @@ use crate::{Bounds, Config, Observation, PolicyKind, Reason, Rule, ScaleUp, Sele
 pub(crate) enum Activity {
     /// Some trigger has work.
     Active {
-        /// Index of the first that has.
-        trigger: usize,
+        /// Index of the first that has; `None` where a person has it count as active.
+        trigger: Option<usize>,
     },
     /// Every trigger is good, fresh and has no work.
     Quiet,
@@ -41,8 +41,11 @@ pub(crate) fn judge(observation: &Observation, config: &Config, now: Timestamp) 
         let Some(sample) = reading.good(now) else { continue };
         good += 1;
         if trigger.is_active(sample) {
-            return Activity::Active { trigger: index };
+            return Activity::Active { trigger: Some(index) };
         }
+    }
+    if observation.hand.forces_activation {
+        return Activity::Active { trigger: None };
     }
     match config.triggers().len() - good {
         0 => Activity::Quiet,
@@ -63,13 +66,12 @@ pub(crate) fn first_write(
     demand: &Demand,
     config: &Config,
     current: u32,
-    trigger: usize,
+    reason: Reason,
     trail: &mut Vec<Step>,
 ) -> u32 {
     let limits = config.bounds();
     let start = limits.active_min();
     let wanted = demand.replicas.max(start);
-    let reason = Reason::Active { trigger };
     trail.push(Step { rule: Rule::Activation, before: demand.replicas, after: wanted, reason });
 
     let scale_up = config.scale_up();

@@ -32,7 +32,7 @@ pub(crate) fn carry(
     let at_rest = verdict == Verdict::Resting && config.bounds().resting().is_some();
     match verdict {
         Verdict::Activate(replicas) => Some(begin(replicas, observation, config, now)),
-        Verdict::Deactivate(_) | Verdict::RaiseToMinimum(_) => None,
+        Verdict::Deactivate(_) | Verdict::RaiseToMinimum(_) | Verdict::Paused(_) => None,
         _ if at_rest => None,
         Verdict::Active | Verdict::CoolingDown | Verdict::Blind | Verdict::Resting => match &state.hold {
             Some(hold) => {

@@ -2,6 +2,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod bounds;
+pub(crate) mod by_hand;
 pub(crate) mod cooldown;
 pub(crate) mod demand;
 pub(crate) mod hold;

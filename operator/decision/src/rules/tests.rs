@@ -2,6 +2,7 @@
 
 mod activation;
 mod blind;
+mod by_hand;
 mod cooldown;
 mod hold;
 mod policy;

@@ -8,7 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::{
-    Activity, Bounds, Config, Cooldown, Failure, FailureKind, Hold, HpaAnswer, MAX_VALUE, Observation, Outcome,
+    Activity, Bounds, Config, Cooldown, Failure, FailureKind, Hand, Hold, HpaAnswer, MAX_VALUE, Observation, Outcome,
     PolicyKind, Reading, Sample, ScaleUp, ScalingPolicy, SelectPolicy, State, TargetKind, Trigger,
 };
 
@@ -187,9 +187,9 @@ fn input(
     (config(), observation, state, now).prop_map(|(config, observation, (cooldown, hold, unserved_since), now)| {
         let (mut triggers, replicas, ready, created_at, last_active_time, hpa_answer) = observation;
         triggers.truncate(config.triggers().len());
-        let since_last = None;
+        let (since_last, hand) = (None, Hand::default());
         let observation =
-            Observation { triggers, replicas, ready, created_at, last_active_time, hpa_answer, since_last };
+            Observation { triggers, replicas, ready, created_at, last_active_time, hpa_answer, since_last, hand };
         Input { config, observation, state: State { cooldown, hold, unserved_since }, now }
     })
 }

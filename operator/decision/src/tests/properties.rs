@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::generators::{Input, plausible, wild};
-use crate::{Activity, Decision, Outcome, Reading, State, Trigger, Verdict, decide, fresh_window};
+use crate::{Activity, Decision, Hand, Outcome, Pause, Reading, State, Trigger, Verdict, decide, fresh_window};
 
 impl Input {
     fn decide(&self) -> Decision {
@@ -121,6 +121,7 @@ proptest! {
             }
             Verdict::Activate(_) | Verdict::Active => prop_assert!(any_active, "{decision:#?}"),
             Verdict::Blind => prop_assert!(!all_quiet && !any_active, "{decision:#?}"),
+            Verdict::Paused(_) => prop_assert!(false, "nobody has paused: {decision:#?}"),
         }
         prop_assert_eq!(decision.next.cooldown.last_was_quiet, all_quiet);
         if let Verdict::Deactivate(to) = decision.verdict {
@@ -130,6 +131,31 @@ proptest! {
         if let Verdict::Activate(to) = decision.verdict {
             prop_assert!(to > input.observation.replicas);
         }
+    }
+
+    #[test]
+    fn what_is_paused_by_hand_does_not_happen(
+        input in prop_oneof![plausible().boxed(), wild().boxed()],
+        at in proptest::option::of(proptest::option::of(0..100_u32)),
+        scale_in_paused in any::<bool>(),
+        scale_out_paused in any::<bool>(),
+        forces_activation in any::<bool>(),
+    ) {
+        let pause = at.map(|at| at.map_or(Pause::AsItIs, Pause::At));
+        let mut input = input;
+        input.observation.hand = Hand { pause, scale_in_paused, scale_out_paused, forces_activation };
+        let (decision, current) = (input.decide(), input.observation.replicas);
+        let written = decision.verdict.write();
+        match pause {
+            Some(Pause::AsItIs) => prop_assert_eq!(written, Some(current)),
+            Some(Pause::At(replicas)) => prop_assert_eq!(written, Some(replicas)),
+            None => {
+                prop_assert!(!scale_in_paused || written.is_none_or(|to| to >= current), "{decision:#?}");
+                prop_assert!(!scale_out_paused || written.is_none_or(|to| to <= current), "{decision:#?}");
+                prop_assert!(!forces_activation || !matches!(decision.verdict, Verdict::Blind), "{decision:#?}");
+            }
+        }
+        prop_assert!(pause.is_none() || decision.served.is_empty());
     }
 
     #[test]

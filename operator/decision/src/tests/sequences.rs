@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::generators::noon;
 use crate::{
-    Activity, Bounds, Config, Failure, FailureKind, Observation, Outcome, Reading, Sample, ScaleUp, State, TargetKind,
-    Trigger, Verdict, decide,
+    Activity, Bounds, Config, Failure, FailureKind, Hand, Observation, Outcome, Reading, Sample, ScaleUp, State,
+    TargetKind, Trigger, Verdict, decide,
 };
 
 /// One look at the source, some time after the one before.
@@ -55,6 +55,7 @@ fn adopted() -> Observation {
         last_active_time: Some(noon()),
         hpa_answer: None,
         since_last: None,
+        hand: Hand::default(),
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Activity, Bounds, Config, Cooldown, Decision, Failure, FailureKind, HpaAnswer, Observation, Outcome, PolicyKind,
-    Reading, Sample, ScaleUp, ScalingPolicy, SelectPolicy, State, TargetKind, Trigger, Verdict, decide,
+    Activity, Bounds, Config, Cooldown, Decision, Failure, FailureKind, Hand, HpaAnswer, Observation, Outcome,
+    PolicyKind, Reading, Sample, ScaleUp, ScalingPolicy, SelectPolicy, State, TargetKind, Trigger, Verdict, decide,
 };
 
 /// Start of all timelines.
@@ -124,6 +124,7 @@ impl Object {
             last_active_time: None,
             hpa_answer: None,
             since_last: None,
+            hand: Hand::default(),
         };
         Timeline { config, observation, state: State::default(), now: start(), last: None }
     }
@@ -209,6 +210,12 @@ impl Timeline {
 
     fn failure(&self, kind: FailureKind) -> Failure {
         Failure { kind, message: "connection refused".to_owned(), field: Some("host"), at: self.now }
+    }
+
+    /// A person asks for something by hand.
+    pub(super) fn hand(mut self, hand: Hand) -> Self {
+        self.observation.hand = hand;
+        self
     }
 
     /// Somebody else (the HPA, a person) sets the replicas.
