@@ -301,7 +301,9 @@ proptest! {
     #[test]
     fn one_metric_that_fails_takes_nothing_away(input in bounded_input(), broken in 0..3_usize) {
         let mut input = input;
-        prop_assume!(!input.spec.metrics.is_empty());
+        if input.spec.metrics.is_empty() {
+            return Ok(());
+        }
         input.replicas = input.replicas.clamp(input.spec.min, input.spec.max);
         let broken = broken % input.spec.metrics.len();
         input.answers.resize(input.spec.metrics.len(), Answer::Error);
