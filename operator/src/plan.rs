@@ -34,7 +34,12 @@ pub enum Effect {
     /// Write the replicas of the target.
     Scale(Box<Scale>),
     /// Write the status by server-side apply.
-    Status(Box<ScaledObjectStatus>),
+    Status {
+        /// The status.
+        status: Box<ScaledObjectStatus>,
+        /// Only if the object still is at this version.
+        only_at: Option<u64>,
+    },
     /// Tell the people.
     Event(Note),
 }
@@ -110,17 +115,17 @@ pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
     // The first activation of all is written down before it is made: were it forgotten by a crash in between, the object
     // would count as never active, and an empty queue would send it to rest without a cooldown.
     let first_ever = scale.is_some() && at.status.last_active_time.is_none() && !tells_activation(at.status);
-    let written = status.map(|wanted| Effect::Status(Box::new(wanted.clone())));
+    let status_written = status.map(|wanted| written(at.object, at.status, wanted));
     let scaled = scale.map(|scale| Effect::Scale(Box::new(scale)));
     let mut effects = Vec::new();
     if matches!(decision.verdict, Verdict::Paused(_)) {
         // First of all, so that it does not move what is brought to the number of the pause.
         effects.extend(deleted(at.hpa.into_iter().chain(at.old_hpas.iter().map(|old| &**old))));
-        effects.extend(scaled.into_iter().chain(written));
+        effects.extend(scaled.into_iter().chain(status_written));
     } else if first_ever {
-        effects.extend(written.into_iter().chain(scaled).chain(hpa_effects(at, hand)));
+        effects.extend(status_written.into_iter().chain(scaled).chain(hpa_effects(at, hand)));
     } else {
-        effects.extend(scaled.into_iter().chain(hpa_effects(at, hand)).chain(written));
+        effects.extend(scaled.into_iter().chain(hpa_effects(at, hand)).chain(status_written));
     }
     if let Some(wanted) = status {
         effects.extend(ready_note(at.status, wanted).map(Effect::Event));
@@ -151,12 +156,19 @@ fn deleted<'a>(hpas: impl Iterator<Item = &'a SeenHpa>) -> impl Iterator<Item = 
 
 /// What must be done for an object that cannot be scaled: say so.
 #[must_use]
-pub fn refuse(before: &ScaledObjectStatus, wanted: &ScaledObjectStatus) -> Vec<Effect> {
+pub fn refuse(object: &SeenObject, before: &ScaledObjectStatus, wanted: &ScaledObjectStatus) -> Vec<Effect> {
     if before == wanted {
         return Vec::new();
     }
     let note = ready_note(before, wanted).map(Effect::Event);
-    std::iter::once(Effect::Status(Box::new(wanted.clone()))).chain(note).collect()
+    std::iter::once(written(object, before, wanted)).chain(note).collect()
+}
+
+/// The write of a status. An object that tells nothing is a new one, or it is seen as it was long ago: to write over what it
+/// tells by now would lose when it was last active, and send it to rest without a cooldown.
+fn written(object: &SeenObject, before: &ScaledObjectStatus, wanted: &ScaledObjectStatus) -> Effect {
+    let is_new = before.original_replica_count.is_none();
+    Effect::Status { status: Box::new(wanted.clone()), only_at: is_new.then_some(object.version) }
 }
 
 /// The event of a change of `Ready`: one for each change of state, none for a change of words.

@@ -121,7 +121,7 @@ fn names(effects: &[Effect]) -> Vec<&'static str> {
         Effect::ApplyHpa { .. } => "hpa",
         Effect::DeleteHpa { .. } => "delete hpa",
         Effect::Scale(_) => "scale",
-        Effect::Status(_) => "status",
+        Effect::Status { .. } => "status",
         Effect::Event(_) => "event",
     };
     effects.iter().map(name).collect()
@@ -183,6 +183,22 @@ fn a_pause_in_one_direction_disables_it_in_the_hpa_and_gives_it_back() {
 }
 
 #[test]
+fn the_first_status_is_written_only_over_the_object_that_was_seen() {
+    let mut stage = Stage::new(3);
+    let only_at = |effects: &[Effect]| {
+        effects.iter().find_map(|effect| match effect {
+            Effect::Status { only_at, .. } => Some(*only_at),
+            _ => None,
+        })
+    };
+    let (effects, status) = stage.plan(Some(0.0), None);
+    // To rest, for nothing tells that it was ever active: if that is not so, the write fails and nothing follows it.
+    assert_eq!((only_at(&effects), names(&effects)[..2].to_vec()), (Some(Some(7)), vec!["status", "scale"]));
+    stage.object.status = status;
+    assert_eq!(only_at(&stage.plan(Some(30.0), None).0), Some(None));
+}
+
+#[test]
 fn a_later_activation_scales_first() {
     let mut stage = Stage::new(0);
     let hpa = stage.hpa();
@@ -239,10 +255,15 @@ fn a_condition_keeps_its_transition_time_while_its_status_stays() {
 fn an_object_that_is_refused_says_so_once() {
     let stage = Stage::new(2);
     let wanted = status::refused(&stage.object, &stage.object.status, "spec.triggers: wrong; mend it", stage.now);
-    let effects = refuse(&stage.object.status, &wanted);
+    let effects = refuse(&stage.object, &stage.object.status, &wanted);
     assert_eq!(names(&effects), ["status", "event"]);
     assert!(
-        refuse(&wanted, &status::refused(&stage.object, &wanted, "spec.triggers: wrong; mend it", at(99))).is_empty()
+        refuse(
+            &stage.object,
+            &wanted,
+            &status::refused(&stage.object, &wanted, "spec.triggers: wrong; mend it", at(99))
+        )
+        .is_empty()
     );
 }
 

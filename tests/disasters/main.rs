@@ -10,6 +10,14 @@ use windlass_tests::disasters::{Hunt, Scenario, hunt, run};
 const FOUND: &[(&str, &str)] = &[
     ("a list that is never answered left a cache blind for ever", include_str!("found/list-hangs.json")),
     ("a clock that was set forward shortened a cooldown", include_str!("found/clock-set-forward.json")),
+    (
+        "an HPA that was written although nobody heard of it was complained of for ever",
+        include_str!("found/hpa-unheard.json"),
+    ),
+    (
+        "an object seen as it was before its first status went to rest at once",
+        include_str!("found/before-first-status.json"),
+    ),
 ];
 
 /// How many fresh seeds every run of the tests goes through. `WINDLASS_SEEDS` sets another number, and `WINDLASS_FROM`

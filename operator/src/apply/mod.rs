@@ -124,13 +124,16 @@ pub async fn apply(effect: &Effect, key: &ObjectKey, uid: &str, ctx: &Ctx) -> Re
             );
             Ok(Applied::Scaled { scale: scale.clone(), version })
         }
-        Effect::Status(status) => {
+        Effect::Status { status, only_at } => {
             let api: Api<ScaledObject> = Api::namespaced(client, &key.namespace);
-            let body = serde_json::json!({
+            let mut body = serde_json::json!({
                 "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "ScaledObject",
                 "metadata": {"name": &*key.name, "namespace": &*key.namespace, "uid": uid},
                 "status": status,
             });
+            if let Some(version) = only_at {
+                body["metadata"]["resourceVersion"] = version.to_string().into();
+            }
             let written = ctx.writer.apply_status(&api, &key.name, &body).await.map_err(failed("write the status"))?;
             Ok(Applied::Status { status: status.clone(), version: version(&written.metadata) })
         }

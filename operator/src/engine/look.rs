@@ -184,6 +184,7 @@ impl Engine {
         let in_trouble = memory.hpa_trouble.as_ref().is_some_and(|(_, until)| *until > Instant::now());
         let mut old_hpas = self.world.hpas_of(key, &object.uid);
         old_hpas.retain(|hpa| hpa.meta.name.as_ref() != Some(&valid.hpa_name));
+        let check_hpa = !in_trouble && (right_at.is_none() || memory.hpa_right_at != right_at || !old_hpas.is_empty());
         let effects = plan(
             decision,
             Snapshot {
@@ -194,14 +195,18 @@ impl Engine {
                 resource,
                 hpa: hpa.as_deref(),
                 old_hpas: &old_hpas,
-                check_hpa: !in_trouble
-                    && (right_at.is_none() || memory.hpa_right_at != right_at || !old_hpas.is_empty()),
+                check_hpa,
                 status: &current,
                 wanted: wanted.as_ref().filter(|_| changed && !paced),
             },
         );
-        if !effects.iter().any(|effect| matches!(effect, Effect::ApplyHpa { .. })) {
+        let is_wrong = |effect: &Effect| matches!(effect, Effect::ApplyHpa { .. } | Effect::DeleteHpa { .. });
+        if check_hpa && !effects.iter().any(is_wrong) {
             memory.hpa_right_at = right_at;
+            if memory.hpa_is_right() {
+                // What was said about it is over, whoever put it right: a write may succeed although nobody hears of it.
+                self.queue.mark(key);
+            }
         }
         effects
     }
@@ -250,7 +255,7 @@ impl Engine {
         }
         memory.status_right_at = None;
         let current = memory.current_status(object);
-        let effects = refuse(current, &status::refused(object, current, problem, self.clock.now()));
+        let effects = refuse(object, current, &status::refused(object, current, problem, self.clock.now()));
         if !effects.is_empty() && memory.status_at.is_some_and(|at| at.elapsed() < STATUS_PACE) {
             self.queue.mark_in(key, STATUS_PACE);
             return Vec::new();

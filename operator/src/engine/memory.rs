@@ -141,6 +141,12 @@ impl Memory {
         self.hpa_wait
     }
 
+    /// Notes that the HPA says what it should; whether that ends a trouble.
+    pub fn hpa_is_right(&mut self) -> bool {
+        self.hpa_wait = Duration::ZERO;
+        self.hpa_trouble.take().is_some()
+    }
+
     /// Notes that a write met a newer version, and says how long to wait before looking again: where the API server lags
     /// behind, asking at once would only ask more.
     pub fn conflicted(&mut self) -> Duration {

@@ -196,7 +196,7 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
         let held_up = match effect {
             // It tells of the status, and would not be told again once that is written, whatever became of the rest.
             Effect::Event(_) => !said,
-            Effect::Status(_) => done.error.is_some() || done.hpa_error.is_some(),
+            Effect::Status { .. } => done.error.is_some() || done.hpa_error.is_some(),
             _ => done.error.is_some(),
         };
         if held_up {
