@@ -18,10 +18,13 @@ use crate::key::ObjectKey;
 /// or some namespaces.
 #[derive(Debug)]
 pub struct Cache<T> {
-    objects: RwLock<BTreeMap<ObjectKey, Arc<T>>>,
+    objects: RwLock<Objects<T>>,
     /// The scopes that have not been listed yet.
     missing: watch::Sender<BTreeSet<Scope>>,
 }
+
+/// Each object with its resourceVersion.
+type Objects<T> = BTreeMap<ObjectKey, (u64, Arc<T>)>;
 
 /// What one watch covers: one namespace, or all.
 pub type Scope = Option<String>;
@@ -34,7 +37,7 @@ impl<T> Cache<T> {
 
     /// One object.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<T>> {
-        self.objects.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.objects.read().unwrap_or_else(PoisonError::into_inner).get(key).map(|(_, object)| object.clone())
     }
 
     /// All keys.
@@ -54,16 +57,24 @@ impl<T> Cache<T> {
         let _ = missing.wait_for(BTreeSet::is_empty).await;
     }
 
-    fn put(&self, key: ObjectKey, object: Arc<T>) {
-        self.objects.write().unwrap_or_else(PoisonError::into_inner).insert(key, object);
+    /// Takes an object in, unless a newer version is known: an event that comes late must not hide the one after it.
+    fn put(&self, key: ObjectKey, version: u64, object: Arc<T>) {
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        if objects.get(&key).is_none_or(|(known, _)| *known <= version) {
+            objects.insert(key, (version, object));
+        }
     }
 
-    fn remove(&self, key: &ObjectKey) {
-        self.objects.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    /// Takes an object out, unless a newer one of its name is known.
+    fn remove(&self, key: &ObjectKey, version: u64) {
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        if objects.get(key).is_some_and(|(known, _)| *known <= version) {
+            objects.remove(key);
+        }
     }
 
     /// Puts a fresh list in the place of what was known in `scope`, and gives the keys that are gone.
-    fn replace(&self, scope: &Scope, list: BTreeMap<ObjectKey, Arc<T>>) -> Vec<ObjectKey> {
+    fn replace(&self, scope: &Scope, list: Objects<T>) -> Vec<ObjectKey> {
         let within = |key: &ObjectKey| scope.as_deref().is_none_or(|namespace| *key.namespace == *namespace);
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<_> = objects.keys().filter(|key| within(key) && !list.contains_key(key)).cloned().collect();
@@ -113,15 +124,15 @@ fn take<K: Resource, T>(
     event: watcher::Event<K>,
     scope: &Scope,
     cache: &Cache<T>,
-    fresh: &mut BTreeMap<ObjectKey, Arc<T>>,
+    fresh: &mut Objects<T>,
     project: &impl Fn(K) -> T,
     changed: &impl Fn(&ObjectKey),
 ) {
     match event {
         watcher::Event::Init => fresh.clear(),
         watcher::Event::InitApply(object) => {
-            let key = key_of(&object);
-            fresh.insert(key, Arc::new(project(object)));
+            let (key, version) = (key_of(&object), version(object.meta()));
+            fresh.insert(key, (version, Arc::new(project(object))));
         }
         watcher::Event::InitDone => {
             let list = std::mem::take(fresh);
@@ -130,13 +141,13 @@ fn take<K: Resource, T>(
             present.iter().chain(&gone).for_each(changed);
         }
         watcher::Event::Apply(object) => {
-            let key = key_of(&object);
-            cache.put(key.clone(), Arc::new(project(object)));
+            let (key, version) = (key_of(&object), version(object.meta()));
+            cache.put(key.clone(), version, Arc::new(project(object)));
             changed(&key);
         }
         watcher::Event::Delete(object) => {
             let key = key_of(&object);
-            cache.remove(&key);
+            cache.remove(&key, version(object.meta()));
             changed(&key);
         }
     }
@@ -200,10 +211,24 @@ mod tests {
     }
 
     #[test]
+    fn an_event_that_comes_late_hides_nothing_newer() {
+        let (cache, mut fresh) = (Cache::new(&[None]), BTreeMap::new());
+        let mut event = |event| {
+            take(event, &None, &cache, &mut fresh, &|map: ConfigMap| version(&map.metadata), &|_: &ObjectKey| {});
+            cache.get(&ObjectKey::new("ns", "a")).map(|version| *version)
+        };
+        assert_eq!(event(watcher::Event::Apply(config_map("a", "8"))), Some(8));
+        assert_eq!(event(watcher::Event::Apply(config_map("a", "7"))), Some(8));
+        assert_eq!(event(watcher::Event::Delete(config_map("a", "6"))), Some(8), "another one of that name is there");
+        assert_eq!(event(watcher::Event::Apply(config_map("a", "9"))), Some(9));
+        assert_eq!(event(watcher::Event::Delete(config_map("a", "10"))), None);
+    }
+
+    #[test]
     fn a_relist_of_one_namespace_leaves_the_others_alone() {
         let scopes = [Some("a".to_owned()), Some("b".to_owned())];
         let cache = Cache::new(&scopes);
-        let list = |namespace: &str| BTreeMap::from([(ObjectKey::new(namespace, "x"), Arc::new(1))]);
+        let list = |namespace: &str| BTreeMap::from([(ObjectKey::new(namespace, "x"), (1, Arc::new(1)))]);
         assert!(cache.replace(&scopes[0], list("a")).is_empty());
         assert!(!cache.is_listed());
         assert!(cache.replace(&scopes[1], list("b")).is_empty());
