@@ -3,7 +3,7 @@
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerSpec;
 use serde_json::{Value, json};
 use windlass_crd::{GROUP, NAME_LABEL, VERSION, Validated};
-use windlass_decision::{Hand, TargetKind};
+use windlass_decision::TargetKind;
 
 use crate::apply::writer::FIELD_MANAGER;
 use crate::external_metrics::MilliQuantity;
@@ -15,7 +15,7 @@ use crate::world::{SeenHpa, SeenObject};
 /// `AverageValue` and `Value` targets follow `autoscaling/v2`; the metric is named and selected as KEDA does, with our
 /// label.
 #[must_use]
-pub fn desired(key: &ObjectKey, object: &SeenObject, valid: &Validated, hand: Hand) -> Value {
+pub fn desired(key: &ObjectKey, object: &SeenObject, valid: &Validated) -> Value {
     let bounds = valid.config.bounds();
     let mut triggers: Vec<_> = valid.config.triggers().iter().collect();
     triggers.sort_by(|a, b| a.metric_name.cmp(&b.metric_name));
@@ -44,6 +44,8 @@ pub fn desired(key: &ObjectKey, object: &SeenObject, valid: &Validated, hand: Ha
     if let Some(behavior) = &valid.behavior {
         spec["behavior"] = json!(behavior);
     }
+    // An object whose annotations cannot be understood is not decided about, and gets no HPA.
+    let hand = object.hand.clone().unwrap_or_default();
     for (paused, direction) in [(hand.scale_in_paused, "scaleDown"), (hand.scale_out_paused, "scaleUp")] {
         if paused {
             spec["behavior"][direction]["selectPolicy"] = json!("Disabled");

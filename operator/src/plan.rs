@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::api::ApiResource;
 use serde_json::Value;
 use windlass_crd::{ScaledObjectStatus, Target, Validated, condition_type as types};
-use windlass_decision::{Decision, Hand, Verdict};
+use windlass_decision::{Decision, Verdict};
 
 use crate::hpa;
 use crate::key::ObjectKey;
@@ -100,8 +100,6 @@ pub struct Snapshot<'a> {
 /// What must be done, in order.
 #[must_use]
 pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
-    // An object whose annotations cannot be understood is not decided about.
-    let hand = at.object.hand.clone().unwrap_or_default();
     let each_poll = Some(at.status).filter(|_| mutant::is(Mutant::StatusEachPoll));
     let status = at.wanted.filter(|wanted| *wanted != at.status).or(each_poll);
     let scale = decision.verdict.write().filter(|to| *to != at.target.replicas).map(|to| Scale {
@@ -123,9 +121,9 @@ pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
         effects.extend(deleted(at.hpa.into_iter().chain(at.old_hpas.iter().map(|old| &**old))));
         effects.extend(scaled.into_iter().chain(status_written));
     } else if first_ever {
-        effects.extend(status_written.into_iter().chain(scaled).chain(hpa_effects(at, hand)));
+        effects.extend(status_written.into_iter().chain(scaled).chain(hpa_effects(at)));
     } else {
-        effects.extend(scaled.into_iter().chain(hpa_effects(at, hand)).chain(status_written));
+        effects.extend(scaled.into_iter().chain(hpa_effects(at)).chain(status_written));
     }
     if let Some(wanted) = status {
         effects.extend(ready_note(at.status, wanted).map(Effect::Event));
@@ -141,8 +139,8 @@ pub fn tells_activation(status: &ScaledObjectStatus) -> bool {
     status.original_replica_count == Some(0)
 }
 
-fn hpa_effects(at: Snapshot<'_>, hand: Hand) -> impl Iterator<Item = Effect> {
-    let body = at.check_hpa.then(|| hpa::desired(at.key, at.object, at.valid, hand));
+fn hpa_effects(at: Snapshot<'_>) -> impl Iterator<Item = Effect> {
+    let body = at.check_hpa.then(|| hpa::desired(at.key, at.object, at.valid));
     let differs = body.filter(|body| !at.hpa.is_some_and(|seen| hpa::is_current(body, seen)));
     let applied =
         differs.map(|body| Effect::ApplyHpa { name: at.valid.hpa_name.clone(), body, known: at.hpa.is_some() });

@@ -109,7 +109,7 @@ impl Stage {
     }
 
     fn hpa(&self) -> SeenHpa {
-        let body = hpa::desired(&self.key, &self.object, &self.valid, self.object.hand.clone().expect("understood"));
+        let body = hpa::desired(&self.key, &self.object, &self.valid);
         let hpa: k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler =
             serde_json::from_value(body).expect("an HPA");
         hpa.into()

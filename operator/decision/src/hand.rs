@@ -23,11 +23,3 @@ pub enum Pause {
     /// The target is brought to this many, and kept there.
     At(u32),
 }
-
-impl Hand {
-    /// Whether anything is paused.
-    #[must_use]
-    pub const fn is_paused(self) -> bool {
-        self.pause.is_some() || self.scale_in_paused || self.scale_out_paused
-    }
-}

@@ -19,7 +19,7 @@ pub enum Rule {
     Cooldown,
     /// What a person has asked for by hand.
     Hand,
-    /// Minimum and maximum, always last.
+    /// Minimum and maximum, after all but what a person has asked for.
     Bounds,
 }
 

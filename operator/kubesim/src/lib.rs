@@ -4,3 +4,6 @@
 pub mod api;
 pub mod behaviour;
 pub mod load;
+
+#[cfg(test)]
+mod test_clock;

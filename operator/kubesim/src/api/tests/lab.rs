@@ -8,12 +8,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
-use windlass_decision::Clock;
 
 use crate::api::{Cluster, Faults, Options, RequestFault, RequestInfo, WatchFault, WatchInfo};
+use crate::test_clock::TestClock;
 
 pub(super) const CONFIG_MAPS: &str = "/api/v1/namespaces/shop/configmaps";
 pub(super) const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/shop/deployments";
@@ -24,17 +23,6 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const MERGE: &str = "application/merge-patch+json";
 pub(super) const JSON_PATCH: &str = "application/json-patch+json";
 pub(super) const APPLY: &str = "application/apply-patch+yaml";
-
-/// Wall time that runs with tokio's.
-#[derive(Debug)]
-struct TestClock(Instant);
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        start + self.0.elapsed()
-    }
-}
 
 /// Faults that a test sets; each is used once.
 #[derive(Debug, Default)]

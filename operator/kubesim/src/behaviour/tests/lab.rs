@@ -9,14 +9,13 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use windlass_decision::Clock;
 
 use crate::api::{Cluster, Gr, Options, Part, Patch, Selector};
 use crate::behaviour::{Handle, Settings, Spread, start};
 use crate::load::Loads;
+use crate::test_clock::TestClock;
 
 pub(super) const ADMIN: &str = "admin";
 pub(super) const PODS: Gr<'static> = ("", "pods");
@@ -25,17 +24,6 @@ pub(super) const SETS: Gr<'static> = ("apps", "replicasets");
 pub(super) const STATEFUL: Gr<'static> = ("apps", "statefulsets");
 pub(super) const JOBS: Gr<'static> = ("batch", "jobs");
 pub(super) const HPAS: Gr<'static> = ("autoscaling", "horizontalpodautoscalers");
-
-/// Wall time that runs with tokio's.
-#[derive(Debug)]
-struct TestClock(Instant);
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        start + self.0.elapsed()
-    }
-}
 
 pub(super) struct Lab {
     pub(super) cluster: Cluster,
