@@ -10,6 +10,7 @@
 //! A source never applies a threshold, never knows replicas, and never knows Kubernetes: it reads figures.
 //! Without the feature `connect` this crate is typed configuration only.
 
+mod given;
 mod metadata;
 #[cfg(feature = "connect")]
 pub mod poller;
@@ -21,6 +22,7 @@ mod secret;
 #[cfg(feature = "connect")]
 mod upstream;
 
+pub use given::{Given, PodIdentity};
 pub use metadata::{ConfigError, Metadata};
 #[cfg(feature = "connect")]
 pub use process::{Owned, Process};

@@ -1,9 +1,14 @@
 //! Reading a trigger's string map with errors that name the field and the fix.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+
+use crate::TriggerInput;
+
+/// What is appended to a key to name an environment variable of the target's container in place of a value.
+const FROM_ENV: &str = "FromEnv";
 
 /// What is wrong with one field and how to mend it. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,31 +29,74 @@ impl ConfigError {
     }
 }
 
-/// A trigger's metadata, read key by key; [`Metadata::finish`] refuses the keys that nobody asked for.
+/// A trigger's metadata, read key by key. What a key says comes from the trigger itself, else from the target's environment
+/// (`<key>FromEnv` names the variable), else from the trigger's authentication. The keys that nobody asked for are told by
+/// [`Metadata::finish`].
 pub struct Metadata<'a> {
-    map: &'a BTreeMap<String, String>,
+    input: TriggerInput<'a>,
     known: BTreeSet<&'static str>,
     errors: Vec<ConfigError>,
+    without_effect: Vec<ConfigError>,
 }
 
 impl fmt::Debug for Metadata<'_> {
     /// Shows the keys only: a value may be a credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metadata").field("keys", &self.map.keys()).field("errors", &self.errors).finish_non_exhaustive()
+        f.debug_struct("Metadata").field("input", &self.input).field("errors", &self.errors).finish_non_exhaustive()
     }
 }
 
+/// Where a value was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Trigger,
+    Environment,
+    Authentication,
+}
+
 impl<'a> Metadata<'a> {
-    /// Starts reading `map`.
+    /// Starts reading.
     #[must_use]
-    pub fn new(map: &'a BTreeMap<String, String>) -> Self {
-        Self { map, known: BTreeSet::new(), errors: Vec::new() }
+    pub const fn new(input: TriggerInput<'a>) -> Self {
+        Self { input, known: BTreeSet::new(), errors: Vec::new(), without_effect: Vec::new() }
+    }
+
+    /// What is being read.
+    #[must_use]
+    pub const fn input(&self) -> TriggerInput<'a> {
+        self.input
     }
 
     /// The trimmed value of `key`; an empty one counts as not given.
     pub fn optional(&mut self, key: &'static str) -> Option<&'a str> {
         self.known.insert(key);
-        self.map.get(key).map(|value| value.trim()).filter(|value| !value.is_empty())
+        self.find(key).map(|(value, _)| value)
+    }
+
+    /// Whether the value of `key` is written in the trigger itself, where everybody who may see the object reads it.
+    #[must_use]
+    pub fn is_public(&self, key: &str) -> bool {
+        self.find(key).is_none_or(|(_, origin)| origin == Origin::Trigger)
+    }
+
+    fn find(&self, key: &str) -> Option<(&'a str, Origin)> {
+        let TriggerInput { metadata, given, .. } = self.input;
+        let from_env = || given.environment.get(metadata.get(&format!("{key}{FROM_ENV}"))?.trim());
+        let written = metadata.get(key).map(|value| (value.as_str(), Origin::Trigger));
+        [
+            written,
+            from_env().map(|value| (value.expose(), Origin::Environment)),
+            given.parameters.get(key).map(|value| (value.expose(), Origin::Authentication)),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|(value, origin)| (value.trim(), origin))
+        .find(|(value, _)| !value.is_empty())
+    }
+
+    /// How a value of `key` is shown to people: not at all where it may be a credential.
+    fn shown(&self, key: &str, value: &str) -> String {
+        if self.is_public(key) { format!("{value:?}") } else { "what is given".to_owned() }
     }
 
     /// The value of `key`, or an error with `fix`.
@@ -70,7 +118,7 @@ impl<'a> Metadata<'a> {
         let value = self.optional(key)?;
         let parsed = value.parse().ok();
         if parsed.is_none() {
-            self.error(key, format!("{value:?} is not {expected}"), format!("write {expected}"));
+            self.error(key, format!("{} is not {expected}", self.shown(key, value)), format!("write {expected}"));
         }
         parsed
     }
@@ -82,7 +130,7 @@ impl<'a> Metadata<'a> {
         match value.parse::<f64>() {
             Ok(n) if n.is_finite() && (n > 0.0 || (!positive && n >= 0.0)) => Some(n),
             _ => {
-                self.error(key, format!("{value:?} is not {expected}"), format!("write {expected}"));
+                self.error(key, format!("{} is not {expected}", self.shown(key, value)), format!("write {expected}"));
                 None
             }
         }
@@ -116,14 +164,41 @@ impl<'a> Metadata<'a> {
         let found = choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map(|(_, choice)| *choice);
         if found.is_none() {
             let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-            self.error(key, format!("{value:?} is not known"), format!("write one of {}", names.join(", ")));
+            let problem = format!("{} is not known", self.shown(key, value));
+            self.error(key, problem, format!("write one of {}", names.join(", ")));
         }
         found
     }
 
-    /// Records an error about `key`.
+    /// Says that `key` has no effect, if it is given: an error where unknown keys are errors, else a remark.
+    pub fn no_effect(&mut self, key: &'static str, why: &str) {
+        if self.optional(key).is_some() {
+            self.without_effect.push(ConfigError::metadata(key, format!("has no effect: {why}"), "remove it"));
+        }
+    }
+
+    /// Refuses a `host` that `key` names, if the trigger itself names it and the authentication may not be sent there:
+    /// whoever may write the object could have a credential of somebody else sent to a host of their own.
+    pub fn check_host(&mut self, key: &str, host: &str) {
+        let given = self.input.given;
+        if self.is_public(key) && !given.allows(host) {
+            let problem = format!("the trigger's authentication may not be sent to {host:?}");
+            self.error(key, problem, "correct the host, or have it added to windlass.dev/allowed-hosts of the authentication");
+        }
+    }
+
+    /// Records an error about `key`, which is named as it was given.
     pub fn error(&mut self, key: &str, problem: impl Into<String>, fix: impl Into<String>) {
-        self.errors.push(ConfigError::metadata(key, problem, fix));
+        let error = match self.find(key).map(|(_, origin)| origin) {
+            Some(Origin::Authentication) => ConfigError {
+                field: format!("authenticationRef[{key}]"),
+                problem: problem.into(),
+                fix: fix.into(),
+            },
+            Some(Origin::Environment) => ConfigError::metadata(&format!("{key}{FROM_ENV}"), problem, fix),
+            Some(Origin::Trigger) | None => ConfigError::metadata(key, problem, fix),
+        };
+        self.errors.push(error);
     }
 
     /// Whether an error was recorded.
@@ -132,18 +207,40 @@ impl<'a> Metadata<'a> {
         self.errors.is_empty()
     }
 
-    /// All errors, with one for each key that was never asked for.
+    /// Ends the reading: all errors, and what has no effect. A key that was never asked for is an error, or, where the
+    /// object's group passes over such keys, has no effect. An authentication may give more than a trigger needs.
     #[must_use]
-    pub fn finish(mut self) -> Vec<ConfigError> {
-        for key in self.map.keys().filter(|key| !self.known.contains(key.as_str())) {
-            let known: Vec<_> = self.known.iter().copied().collect();
-            let fix = match nearest(key, &known) {
-                Some(name) => format!("did you mean {name}? Known: {}", known.join(", ")),
-                None => format!("remove it. Known: {}", known.join(", ")),
-            };
-            self.errors.push(ConfigError::metadata(key, "is not known to this trigger type", fix));
+    pub fn finish(mut self) -> (Vec<ConfigError>, Vec<ConfigError>) {
+        let TriggerInput { metadata, given, lenient, .. } = self.input;
+        for (key, variable) in metadata {
+            if self.known.contains(key.as_str()) {
+                continue;
+            }
+            let variable = variable.trim();
+            match key.strip_suffix(FROM_ENV).filter(|key| self.known.contains(key)) {
+                Some(_) if given.environment.contains_key(variable) || variable.is_empty() => {}
+                Some(named) => {
+                    let problem = format!("the target's container has no environment variable {variable:?}");
+                    let fix = "correct the name, or scaleTargetRef.envSourceContainerName";
+                    let error = ConfigError::metadata(key, problem, fix);
+                    let elsewhere = self.find(named).is_some();
+                    if elsewhere { &mut self.without_effect } else { &mut self.errors }.push(error);
+                }
+                None => {
+                    let known: Vec<_> = self.known.iter().copied().collect();
+                    let fix = match nearest(key, &known) {
+                        Some(name) => format!("did you mean {name}? Known: {}", known.join(", ")),
+                        None => format!("remove it. Known: {}", known.join(", ")),
+                    };
+                    let problem = "is not known to this trigger type";
+                    self.without_effect.push(ConfigError::metadata(key, problem, fix));
+                }
+            }
         }
-        self.errors
+        if !lenient {
+            self.errors.append(&mut self.without_effect);
+        }
+        (self.errors, self.without_effect)
     }
 }
 
@@ -180,35 +277,5 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_key_names_its_nearest_neighbour() {
-        let map = BTreeMap::from([("queueNmae".to_owned(), "q".to_owned())]);
-        let mut metadata = Metadata::new(&map);
-        metadata.optional("queueName");
-        metadata.optional("host");
-        let errors = metadata.finish();
-        assert_eq!(errors.len(), 1);
-        assert_eq!(errors[0].field, "metadata.queueNmae");
-        assert!(errors[0].fix.starts_with("did you mean queueName?"), "{}", errors[0].fix);
-    }
-
-    #[test]
-    fn numbers_that_are_no_counts_are_refused() {
-        for bad in ["NaN", "inf", "-1", "0", "1e999", "ten"] {
-            let map = BTreeMap::from([("value".to_owned(), bad.to_owned())]);
-            let mut metadata = Metadata::new(&map);
-            assert_eq!(metadata.number("value", true), None, "{bad}");
-            assert_eq!(metadata.finish().len(), 1, "{bad}");
-        }
-    }
-
-    #[test]
-    fn distance_is_levenshteins() {
-        for (a, b, want) in [("", "", 0), ("kitten", "sitting", 3), ("abc", "", 3), ("ab", "ba", 2)] {
-            assert_eq!(distance(a, b), want, "{a} {b}");
-        }
-    }
-}
+#[path = "metadata_tests.rs"]
+mod tests;

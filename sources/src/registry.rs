@@ -3,15 +3,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{ConfigError, rabbitmq};
+use crate::{ConfigError, Given, Metadata, rabbitmq};
 
-/// What a trigger says: its type and its metadata.
+/// What a trigger says, and what is given to it from elsewhere.
 #[derive(Clone, Copy)]
 pub struct TriggerInput<'a> {
     /// `spec.triggers[].type`.
     pub kind: &'a str,
     /// `spec.triggers[].metadata`.
     pub metadata: &'a BTreeMap<String, String>,
+    /// What does not stand in the trigger itself.
+    pub given: &'a Given,
+    /// Whether keys that are not known are passed over, as KEDA does, and only remarked upon.
+    pub lenient: bool,
+}
+
+impl<'a> TriggerInput<'a> {
+    /// A trigger whose unknown keys are errors.
+    #[must_use]
+    pub const fn new(kind: &'a str, metadata: &'a BTreeMap<String, String>, given: &'a Given) -> Self {
+        Self { kind, metadata, given, lenient: false }
+    }
 }
 
 impl std::fmt::Debug for TriggerInput<'_> {
@@ -52,7 +64,8 @@ pub enum Query {
     Rabbitmq(rabbitmq::Query),
 }
 
-type Parse = fn(&BTreeMap<String, String>) -> Result<Parsed, Vec<ConfigError>>;
+/// Understands the metadata of one kind of source; `None` only after an error was recorded.
+type Parse = fn(&mut Metadata<'_>) -> Option<Parsed>;
 
 /// All sources, sorted by type.
 const SOURCES: &[(&str, Parse)] = &[("rabbitmq", rabbitmq::parse)];
@@ -62,18 +75,24 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
     SOURCES.iter().map(|(name, _)| *name)
 }
 
-/// Understands a trigger.
+/// Understands a trigger; gives what is remarked upon besides.
 ///
 /// # Errors
 /// Every field that is wrong, each with its fix; an unknown type lists the known ones.
-pub fn parse(input: TriggerInput<'_>) -> Result<Parsed, Vec<ConfigError>> {
-    match SOURCES.iter().find(|(name, _)| *name == input.kind) {
-        Some((_, parse)) => parse(input.metadata),
-        None => Err(vec![ConfigError {
+pub fn parse(input: TriggerInput<'_>) -> Result<(Parsed, Vec<ConfigError>), Vec<ConfigError>> {
+    let Some((_, parse)) = SOURCES.iter().find(|(name, _)| *name == input.kind) else {
+        return Err(vec![ConfigError {
             field: "type".to_owned(),
             problem: format!("{:?} is not a trigger type that this version knows", input.kind),
             fix: format!("use one of {}", kinds().collect::<Vec<_>>().join(", ")),
-        }]),
+        }]);
+    };
+    let mut metadata = Metadata::new(input);
+    let parsed = parse(&mut metadata);
+    let (errors, remarks) = metadata.finish();
+    match parsed {
+        Some(parsed) if errors.is_empty() => Ok((parsed, remarks)),
+        _ => Err(errors),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
 use windlass_decision::{Bounds, Config, PolicyKind, ScaleUp, ScalingPolicy, SelectPolicy, TargetKind};
-use windlass_sources::{ConfigError, Parsed, TriggerInput};
+use windlass_sources::{ConfigError, Given, Parsed, TriggerInput};
 
 use crate::scaled_object::{ScaledObjectSpec, Trigger};
 
@@ -224,9 +224,10 @@ fn triggers(
             errors.push(error(at("authenticationRef"), NOT_YET, "remove it and give the credentials in metadata"));
         }
         let kind = metric_type(trigger, &at("metricType"), errors);
-        let input = TriggerInput { kind: &trigger.kind, metadata: &trigger.metadata };
+        let given = Given::default();
+        let input = TriggerInput::new(&trigger.kind, &trigger.metadata, &given);
         match windlass_sources::parse(input) {
-            Ok(parsed) => {
+            Ok((parsed, _)) => {
                 for_decision.push(windlass_decision::Trigger {
                     metric_name: format!("s{index}-{}", parsed.metric_name),
                     kind,

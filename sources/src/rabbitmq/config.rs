@@ -1,6 +1,5 @@
 //! A RabbitMQ trigger's metadata, understood once. This module never connects and never prints a credential.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::host::{self, Host};
 use crate::metadata::normalised;
-use crate::{ConfigError, Metadata, Parsed, Secret};
+use crate::{Metadata, Parsed, Secret};
 
 /// AMQP carries names of queues and virtual hosts as short strings of at most this many bytes.
 const MAX_NAME: usize = 255;
@@ -182,20 +181,16 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Understands the metadata of a `rabbitmq` trigger, authentication parameters included.
-///
-/// # Errors
-/// Every field that is wrong, each with its fix. No error shows a value that could be a credential.
-pub fn parse(map: &BTreeMap<String, String>) -> Result<Parsed, Vec<ConfigError>> {
-    let mut metadata = Metadata::new(map);
-    refuse_unsupported(&mut metadata);
+/// Understands the metadata of a `rabbitmq` trigger. No error shows a value that could be a credential.
+pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
+    refuse_unsupported(metadata);
     let queue = metadata.required("queueName", "write the name of the queue, or a regular expression with useRegex");
-    let host = host::parse(&mut metadata);
+    let host = host::parse(metadata);
     let over_amqp = host.as_ref().is_some_and(|host| host.protocol == Protocol::Amqp);
-    let (mode, target) = figure(&mut metadata, over_amqp);
+    let (mode, target) = figure(metadata, over_amqp);
     let activation = metadata.number("activationValue", false).unwrap_or(0.0);
-    let (username, password) = credentials(&mut metadata, host.as_ref());
-    let tls = tls(&mut metadata, host.as_ref(), over_amqp);
+    let (username, password) = credentials(metadata, host.as_ref());
+    let tls = tls(metadata, host.as_ref(), over_amqp);
     let vhost_name = metadata.optional("vhostName");
     let exclude_unacknowledged = metadata.flag("excludeUnacknowledged");
     if exclude_unacknowledged && over_amqp {
@@ -206,16 +201,13 @@ pub fn parse(map: &BTreeMap<String, String>) -> Result<Parsed, Vec<ConfigError>>
     if timeout.is_some() && over_amqp {
         metadata.error("timeout", "is for the management API only", "remove it, or use an http:// or https:// host");
     }
-    let selection = selection(&mut metadata, queue.unwrap_or_default(), over_amqp);
-    check_name(&mut metadata, "vhostName", vhost_name.unwrap_or_default());
+    let selection = selection(metadata, queue.unwrap_or_default(), over_amqp);
+    check_name(metadata, "vhostName", vhost_name.unwrap_or_default());
 
-    let errors = metadata.finish();
-    let (Some(host), Some(queue), Some(mode), true) = (host, queue, mode, errors.is_empty()) else {
-        return Err(errors);
-    };
+    let (host, queue, mode) = (host?, queue?, mode?);
     let stalled = if mode.answers_activation() { activation.to_bits() } else { 0 };
     let default_interval = Duration::from_millis(if over_amqp { 500 } else { 1000 });
-    Ok(Parsed {
+    Some(Parsed {
         connection: crate::Connection::Rabbitmq(Connection {
             protocol: host.protocol,
             endpoint: host.endpoint,
@@ -241,18 +233,11 @@ fn metric_name(queue: &str) -> String {
 
 /// Keys that exist in KEDA and have no counterpart here yet.
 fn refuse_unsupported(metadata: &mut Metadata<'_>) {
-    let secret =
-        "keep it in a Secret and give it by a TriggerAuthentication (secretTargetRef), or write it in metadata";
-    metadata.unsupported("hostFromEnv", &format!("{secret} as host"));
-    metadata.unsupported("usernameFromEnv", &format!("{secret} as username"));
-    metadata.unsupported("passwordFromEnv", &format!("{secret} as password"));
     for key in ["workloadIdentityResource", "authModes", "oauthTokenURI", "scopes", "clientID", "clientSecret"] {
         metadata.unsupported(key, "give a username and a password instead of a token");
     }
     metadata.unsupported("keyPassword", "give the private key without a password, in a Secret");
-    if metadata.optional("metricName").is_some() {
-        metadata.error("metricName", "has no effect: the metric is named after the queue", "remove it");
-    }
+    metadata.no_effect("metricName", "the metric is named after the queue");
 }
 
 /// The mode and the target. `mode` and `value` belong together; `queueLength` alone is their deprecated form; nothing at

@@ -1,9 +1,11 @@
 //! Every key, every error, and that nothing secret is ever shown.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::TriggerInput;
+use crate::{ConfigError, Given, TriggerInput};
 
 const AMQP: &str = "amqp://guest:guest@rabbit:5672/vhost";
 const HTTP: &str = "http://guest:guest@rabbit:15672/vhost";
@@ -12,6 +14,10 @@ const KEY: &str = "-----BEGIN PRIVATE KEY-----\nBBBB\n-----END PRIVATE KEY-----"
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn parse(metadata: &BTreeMap<String, String>) -> Result<Parsed, Vec<ConfigError>> {
+    crate::parse(TriggerInput::new("rabbitmq", metadata, &Given::default())).map(|(parsed, _)| parsed)
 }
 
 fn with_host(host: &str, more: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -235,9 +241,6 @@ fn certificates_need_an_encrypted_host_and_each_other() {
 #[test]
 fn keys_of_other_versions_say_what_to_do_instead() {
     let keys = [
-        "hostFromEnv",
-        "usernameFromEnv",
-        "passwordFromEnv",
         "workloadIdentityResource",
         "authModes",
         "oauthTokenURI",
@@ -319,7 +322,7 @@ fn debug_shows_no_secret() {
     let key = KEY.replace("BBBB", secret);
     let metadata = with_host(&host, &[("cert", CERTIFICATE), ("key", &key)]);
     let parsed = parse(&metadata).expect("good metadata");
-    let shown = format!("{parsed:?} {:?}", TriggerInput { kind: "rabbitmq", metadata: &metadata });
+    let shown = format!("{parsed:?} {:?}", TriggerInput::new("rabbitmq", &metadata, &Given::default()));
     assert!(!shown.contains(secret), "{shown}");
     assert!(shown.contains("user"), "{shown}");
 }
@@ -392,16 +395,16 @@ proptest! {
             Ok(parsed) => format!("{parsed:?}"),
             Err(errors) => errors.iter().map(|error| format!("{error} {error:?}")).collect(),
         };
-        let input = format!("{:?} {:?}", TriggerInput { kind: "rabbitmq", metadata: &map }, Metadata::new(&map));
+        let given = Given::default();
+        let input = TriggerInput::new("rabbitmq", &map, &given);
+        let input = format!("{input:?} {:?}", Metadata::new(input));
         prop_assert!(!shown.contains("S3CR3T") && !input.contains("S3CR3T"), "{} {}", shown, input);
     }
 }
 
 #[test]
-fn the_registry_knows_the_source() {
+fn an_unknown_type_lists_the_known_ones() {
     let metadata = with_host(AMQP, &[]);
-    let parsed = crate::parse(TriggerInput { kind: "rabbitmq", metadata: &metadata }).expect("known");
-    assert_eq!(parsed, parse(&metadata).expect("good"));
-    let errors = crate::parse(TriggerInput { kind: "rabbit", metadata: &metadata }).expect_err("unknown");
+    let errors = crate::parse(TriggerInput::new("rabbit", &metadata, &Given::default())).expect_err("unknown");
     assert!(errors[0].fix.contains("rabbitmq"), "{}", errors[0]);
 }

@@ -35,6 +35,7 @@ pub(super) fn parse(metadata: &mut Metadata<'_>) -> Option<Host> {
             return None;
         }
     };
+    metadata.check_host("host", &host.endpoint.host);
     if wanted.is_some_and(|wanted| wanted != host.protocol) {
         metadata.error("protocol", "is not that of the host", "remove it, or change the scheme of host");
     }

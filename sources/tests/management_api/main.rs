@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::json;
 use windlass_decision::{Clock, FailureKind, Outcome};
-use windlass_sources::{Dependencies, Query, TriggerInput, Upstream, connect, parse};
+use windlass_sources::{Dependencies, Given, Query, TriggerInput, Upstream, connect, parse};
 
 use fake::{Fake, Fault};
 
@@ -27,7 +27,7 @@ fn trigger_with(deadline: Duration, host: &str, queue: &str, more: &[(&str, &str
         more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     metadata.insert("host".to_owned(), host.to_owned());
     metadata.insert("queueName".to_owned(), queue.to_owned());
-    let parsed = parse(TriggerInput { kind: "rabbitmq", metadata: &metadata }).expect("good metadata");
+    let parsed = parse(TriggerInput::new("rabbitmq", &metadata, &Given::default())).expect("good metadata").0;
     (connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline }), parsed.query)
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use windlass_decision::{Activity, Failure, FailureKind, Outcome, Sample};
 
 use crate::poller::{Connect, Interval, Poller, Sink, Subscription, SubscriptionKey, lock};
-use crate::{Connection, Push, Query, TriggerInput, Upstream, parse};
+use crate::{Connection, Given, Push, Query, TriggerInput, Upstream, parse};
 
 /// What the upstream says of a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -179,7 +179,7 @@ impl World {
 pub fn subscription(vhost: &str, queue: &str, interval: Interval) -> Subscription {
     let pairs = [("host", format!("amqp://localhost/{vhost}")), ("queueName", queue.to_owned())];
     let metadata = pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    let parsed = parse(TriggerInput { kind: "rabbitmq", metadata: &metadata }).expect("good metadata");
+    let parsed = parse(TriggerInput::new("rabbitmq", &metadata, &Given::default())).expect("good metadata").0;
     Subscription { connection: parsed.connection, query: parsed.query, interval }
 }
 
