@@ -106,8 +106,9 @@ doc: ## API documentation of the workspace: target/doc
 crd: ## writes deploy/crds anew from the types
 	$(CARGO) build $(ALL) --bins
 	mkdir -p deploy/crds
-	"$(CARGO_TARGET_DIR)/debug/windlass" crd >deploy/crds/.new
-	mv deploy/crds/.new deploy/crds/windlass.dev.yaml
+	for group in windlass.dev keda.sh; do \
+	  "$(CARGO_TARGET_DIR)/debug/windlass" crd --group "$$group" >deploy/crds/.new && mv deploy/crds/.new "deploy/crds/$$group.yaml"; \
+	done
 
 cluster-build: ## builds the test control plane (minutes once, then cached outside the tree)
 	@$(CLUSTER)/build.sh

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use comfy_table::{Table, presets};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, ResourceExt};
-use windlass_crd::{ScaledObject, condition_type as types};
+use windlass_crd::{Condition, ScaledObject, condition_type as types};
 
 /// List scaled objects with their replicas and the reason for their state.
 #[derive(Debug, clap::Args)]

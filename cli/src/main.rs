@@ -37,7 +37,7 @@ enum Command {
     /// Run one replica of the operator.
     Operator(Box<operator::Args>),
     /// Print the CustomResourceDefinitions as YAML.
-    Crd,
+    Crd(crd::Args),
     /// List what is scaled.
     Get(get::Args),
     /// Replay a recorded load through ScaledObjects, without a cluster.
@@ -52,7 +52,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Operator(args) => operator::run(*args),
-        Command::Crd => crd::run(),
+        Command::Crd(args) => crd::run(&args),
         Command::Get(args) => get::run(args),
         Command::Simulate(args) => simulate::run(*args),
         Command::Version => {

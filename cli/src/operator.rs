@@ -21,6 +21,7 @@ Examples:
   windlass operator                                        in a pod, with its ServiceAccount
   windlass operator --kubeconfig ~/.kube/config --advertise-address 192.0.2.10
                                                            outside; the address must be reachable for the API server
+  windlass operator --keda-compat                          serve KEDA's objects too
   windlass operator --watch-namespaces team-a,team-b       serve two namespaces only")]
 pub(crate) struct Args {
     /// Kubeconfig to use instead of the pod's ServiceAccount or the default one.
@@ -33,6 +34,10 @@ pub(crate) struct Args {
     /// [default: $POD_NAME, else the host name]
     #[arg(long, env = "WINDLASS_IDENTITY")]
     identity: Option<String>,
+    /// Serve objects of keda.sh/v1alpha1 as well, as KEDA does, where these types are installed. While KEDA itself runs,
+    /// they are left to it.
+    #[arg(long, env = "WINDLASS_KEDA_COMPAT")]
+    keda_compat: bool,
     /// Namespaces to serve, separated by commas. [default: all]
     #[arg(long, env = "WINDLASS_WATCH_NAMESPACES", value_delimiter = ',')]
     watch_namespaces: Vec<String>,
@@ -134,6 +139,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         kubeconfig: _,
         namespace,
         identity,
+        keda_compat,
         watch_namespaces,
         health_address,
         metrics_address,
@@ -167,6 +173,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         namespace,
         identity,
+        keda_compat,
         watch_namespaces: watch_namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
         health_address,
         metrics_address,

@@ -10,6 +10,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use windlass_crd::Group;
 
 use crate::backoff::WatchBackoff;
 use crate::key::ObjectKey;
@@ -21,23 +22,48 @@ pub struct Cache<T> {
     objects: RwLock<Objects<T>>,
     /// The scopes that have not been listed yet.
     missing: watch::Sender<BTreeSet<Scope>>,
+    /// What the last attempt to list or watch ended with, if it failed.
+    trouble: RwLock<Option<String>>,
 }
 
 /// Each object with its resourceVersion.
 type Objects<T> = BTreeMap<ObjectKey, (u64, Arc<T>)>;
 
-/// What one watch covers: one namespace, or all.
-pub type Scope = Option<String>;
+/// What one watch covers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Scope {
+    /// The group of the objects' keys.
+    pub group: Group,
+    /// One namespace, or all.
+    pub namespace: Option<String>,
+    /// Whether the kind need not be there: as long as it is not, nothing of it is.
+    pub is_optional: bool,
+}
+
+impl Scope {
+    fn covers(&self, key: &ObjectKey) -> bool {
+        key.group == self.group && self.namespace.as_deref().is_none_or(|namespace| *key.namespace == *namespace)
+    }
+}
 
 impl<T> Cache<T> {
     /// An empty cache that is complete once every scope has been listed.
     pub fn new(scopes: &[Scope]) -> Self {
-        Self { objects: RwLock::default(), missing: watch::Sender::new(scopes.iter().cloned().collect()) }
+        Self { objects: RwLock::default(), missing: watch::Sender::new(scopes.iter().cloned().collect()), trouble: RwLock::default() }
     }
 
     /// One object.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<T>> {
         self.objects.read().unwrap_or_else(PoisonError::into_inner).get(key).map(|(_, object)| object.clone())
+    }
+
+    /// Why nothing newer is known, if the last attempt to list or watch failed.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.write().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// All keys.
@@ -75,14 +101,18 @@ impl<T> Cache<T> {
 
     /// Puts a fresh list in the place of what was known in `scope`, and gives the keys that are gone.
     fn replace(&self, scope: &Scope, list: Objects<T>) -> Vec<ObjectKey> {
-        let within = |key: &ObjectKey| scope.as_deref().is_none_or(|namespace| *key.namespace == *namespace);
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<_> = objects.keys().filter(|key| within(key) && !list.contains_key(key)).cloned().collect();
+        let gone: Vec<_> = objects.keys().filter(|key| scope.covers(key) && !list.contains_key(key)).cloned().collect();
         gone.iter().for_each(|key| drop(objects.remove(key)));
         objects.extend(list);
         drop(objects);
-        self.missing.send_if_modified(|missing| missing.remove(scope));
+        self.settled(scope);
         gone
+    }
+
+    /// There is nothing to wait for in `scope`: it has been listed, or its kind is not there.
+    fn settled(&self, scope: &Scope) {
+        self.missing.send_if_modified(|missing| missing.remove(scope));
     }
 }
 
@@ -106,11 +136,16 @@ pub async fn keep<K, T>(
         match event {
             Ok(event) => {
                 if std::mem::take(&mut failing) {
+                    cache.set_trouble(None);
                     tracing::info!(what, "watching again");
                 }
                 take(event, &scope, &cache, &mut fresh, &project, &changed);
             }
             Err(error) => {
+                if scope.is_optional && is_unknown_kind(&error) {
+                    cache.settled(&scope);
+                }
+                cache.set_trouble(Some(error.to_string()));
                 // One line for each outage, not for each attempt.
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(what, %error, "watch failed, retrying");
@@ -118,6 +153,10 @@ pub async fn keep<K, T>(
             }
         }
     }
+}
+
+fn is_unknown_kind(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
 fn take<K: Resource, T>(
@@ -131,7 +170,7 @@ fn take<K: Resource, T>(
     match event {
         watcher::Event::Init => fresh.clear(),
         watcher::Event::InitApply(object) => {
-            let (key, version) = (key_of(&object), version(object.meta()));
+            let (key, version) = (key_of(scope.group, &object), version(object.meta()));
             fresh.insert(key, (version, Arc::new(project(object))));
         }
         watcher::Event::InitDone => {
@@ -141,20 +180,20 @@ fn take<K: Resource, T>(
             present.iter().chain(&gone).for_each(changed);
         }
         watcher::Event::Apply(object) => {
-            let (key, version) = (key_of(&object), version(object.meta()));
+            let (key, version) = (key_of(scope.group, &object), version(object.meta()));
             cache.put(key.clone(), version, Arc::new(project(object)));
             changed(&key);
         }
         watcher::Event::Delete(object) => {
-            let key = key_of(&object);
+            let key = key_of(scope.group, &object);
             cache.remove(&key, version(object.meta()));
             changed(&key);
         }
     }
 }
 
-fn key_of<K: Resource>(object: &K) -> ObjectKey {
-    ObjectKey::new(object.meta().namespace.as_deref().unwrap_or_default(), &object.name_any())
+fn key_of<K: Resource>(group: Group, object: &K) -> ObjectKey {
+    ObjectKey::of(group, object.meta().namespace.as_deref().unwrap_or_default(), &object.name_any())
 }
 
 /// A resourceVersion as a number. Versions of one kind in one cluster are ordered (Kubernetes 1.35, "comparable resource
@@ -181,11 +220,11 @@ mod tests {
 
     #[test]
     fn a_relist_keeps_what_is_there_and_tells_of_what_is_gone() {
-        let cache = Cache::new(&[None]);
+        let cache = Cache::new(&[Scope::default()]);
         let told = Mutex::new(Vec::new());
         let mut fresh = BTreeMap::new();
         let mut event = |event| {
-            take(event, &None, &cache, &mut fresh, &|map: ConfigMap| version(&map.metadata), &|key: &ObjectKey| {
+            take(event, &Scope::default(), &cache, &mut fresh, &|map: ConfigMap| version(&map.metadata), &|key: &ObjectKey| {
                 told.lock().expect("no panic").push(key.name.to_string());
             });
         };
@@ -212,9 +251,9 @@ mod tests {
 
     #[test]
     fn an_event_that_comes_late_hides_nothing_newer() {
-        let (cache, mut fresh) = (Cache::new(&[None]), BTreeMap::new());
+        let (cache, mut fresh) = (Cache::new(&[Scope::default()]), BTreeMap::new());
         let mut event = |event| {
-            take(event, &None, &cache, &mut fresh, &|map: ConfigMap| version(&map.metadata), &|_: &ObjectKey| {});
+            take(event, &Scope::default(), &cache, &mut fresh, &|map: ConfigMap| version(&map.metadata), &|_: &ObjectKey| {});
             cache.get(&ObjectKey::new("ns", "a")).map(|version| *version)
         };
         assert_eq!(event(watcher::Event::Apply(config_map("a", "8"))), Some(8));
@@ -226,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_relist_of_one_namespace_leaves_the_others_alone() {
-        let scopes = [Some("a".to_owned()), Some("b".to_owned())];
+        let scopes = ["a", "b"].map(|name| Scope { namespace: Some(name.to_owned()), ..Scope::default() });
         let cache = Cache::new(&scopes);
         let list = |namespace: &str| BTreeMap::from([(ObjectKey::new(namespace, "x"), (1, Arc::new(1)))]);
         assert!(cache.replace(&scopes[0], list("a")).is_empty());
@@ -235,5 +274,19 @@ mod tests {
         assert!(cache.is_listed());
         assert_eq!(cache.replace(&scopes[0], BTreeMap::new()), [ObjectKey::new("a", "x")]);
         assert_eq!(cache.keys(), [ObjectKey::new("b", "x")]);
+    }
+
+    #[test]
+    fn groups_are_kept_apart_and_one_that_is_not_installed_is_not_waited_for() {
+        let keda = Scope { group: Group::Keda, is_optional: true, ..Scope::default() };
+        let cache = Cache::new(&[Scope::default(), keda.clone()]);
+        let list = |group| BTreeMap::from([(ObjectKey::of(group, "ns", "x"), (1, Arc::new(1)))]);
+        assert!(cache.replace(&Scope::default(), list(Group::Windlass)).is_empty() && !cache.is_listed());
+        cache.settled(&keda);
+        assert!(cache.is_listed());
+        assert!(cache.replace(&keda, list(Group::Keda)).is_empty());
+        assert_eq!(cache.keys().len(), 2);
+        assert_eq!(cache.replace(&Scope::default(), BTreeMap::new()), [ObjectKey::new("ns", "x")]);
+        assert_eq!(cache.keys(), [ObjectKey::of(Group::Keda, "ns", "x")]);
     }
 }

@@ -1,14 +1,18 @@
 //! The HPA that is written for an object, and whether the one that is there still says the same. Pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerSpec;
 use serde_json::{Value, json};
-use windlass_crd::{GROUP, NAME_LABEL, VERSION, Validated};
+use windlass_crd::{Group, ResourceMetric, ResourceTarget, Validated};
 use windlass_decision::TargetKind;
 
 use crate::apply::writer::FIELD_MANAGER;
 use crate::external_metrics::MilliQuantity;
 use crate::key::ObjectKey;
-use crate::world::{SeenHpa, SeenObject};
+use crate::seen::{SeenHpa, SeenObject};
+
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The HPA for an object, as the body of a server-side apply.
 ///
@@ -17,6 +21,7 @@ use crate::world::{SeenHpa, SeenObject};
 #[must_use]
 pub fn desired(key: &ObjectKey, object: &SeenObject, valid: &Validated) -> Value {
     let bounds = valid.config.bounds();
+    let label = key.group.name_label();
     let mut triggers: Vec<_> = valid.config.triggers().iter().collect();
     triggers.sort_by(|a, b| a.metric_name.cmp(&b.metric_name));
     let metrics: Vec<Value> = triggers
@@ -28,10 +33,11 @@ pub fn desired(key: &ObjectKey, object: &SeenObject, valid: &Validated) -> Value
                 TargetKind::Value => json!({"type": "Value", "value": quantity}),
             };
             json!({"type": "External", "external": {
-                "metric": {"name": trigger.metric_name, "selector": {"matchLabels": {NAME_LABEL: &*key.name}}},
+                "metric": {"name": trigger.metric_name, "selector": {"matchLabels": {label: &*key.name}}},
                 "target": target,
             }})
         })
+        .chain(valid.resources.iter().map(resource_metric))
         .collect();
     let mut spec = json!({
         "scaleTargetRef": {
@@ -57,17 +63,47 @@ pub fn desired(key: &ObjectKey, object: &SeenObject, valid: &Validated) -> Value
         "metadata": {
             "name": valid.hpa_name,
             "namespace": &*key.namespace,
-            "labels": {
-                NAME_LABEL: &*key.name,
-                "app.kubernetes.io/managed-by": FIELD_MANAGER,
-            },
+            "labels": labels(key, object, valid),
+            "annotations": object.annotations,
             "ownerReferences": [{
-                "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "ScaledObject", "name": &*key.name, "uid": object.uid,
+                "apiVersion": key.group.api_version(), "kind": "ScaledObject", "name": &*key.name, "uid": object.uid,
                 "controller": true,
             }],
         },
         "spec": spec,
     })
+}
+
+/// The labels of the object but for those that it keeps from its HPA, and what names the object and who made the HPA.
+fn labels(key: &ObjectKey, object: &SeenObject, valid: &Validated) -> BTreeMap<String, String> {
+    let mut labels = object.labels.clone();
+    for excluded in windlass_crd::excluded_labels(&object.annotations) {
+        labels.remove(excluded);
+    }
+    let mut own = |label: &str, value: &str| drop(labels.insert(label.to_owned(), value.to_owned()));
+    own(key.group.name_label(), &key.name);
+    match key.group {
+        Group::Windlass => own(MANAGED_BY, FIELD_MANAGER),
+        Group::Keda => {
+            own(MANAGED_BY, "keda-operator");
+            own("app.kubernetes.io/name", &valid.hpa_name);
+            own("app.kubernetes.io/part-of", &key.name);
+        }
+    }
+    labels
+}
+
+fn resource_metric(metric: &ResourceMetric) -> Value {
+    let target = match &metric.target {
+        ResourceTarget::Utilization(percent) => json!({"type": "Utilization", "averageUtilization": percent}),
+        ResourceTarget::AverageValue(quantity) => json!({"type": "AverageValue", "averageValue": quantity}),
+    };
+    let name = metric.resource;
+    match &metric.container {
+        Some(container) => json!({"type": "ContainerResource", "containerResource":
+            {"name": name, "container": container, "target": target}}),
+        None => json!({"type": "Resource", "resource": {"name": name, "target": target}}),
+    }
 }
 
 /// Whether the HPA that is there already says what `desired` says. The API server fills in defaults, so what we did not
@@ -76,8 +112,9 @@ pub fn desired(key: &ObjectKey, object: &SeenObject, valid: &Validated) -> Value
 pub fn is_current(desired: &Value, seen: &SeenHpa) -> bool {
     let live = json!({"metadata": seen.meta, "spec": seen.spec});
     let labels = includes(&live["metadata"]["labels"], &desired["metadata"]["labels"]);
+    let annotations = includes(&live["metadata"]["annotations"], &desired["metadata"]["annotations"]);
     let owners = includes(&live["metadata"]["ownerReferences"], &desired["metadata"]["ownerReferences"]);
-    labels && owners && includes(&live["spec"], &desired["spec"]) && !has_leftovers(&desired["spec"], &seen.spec)
+    labels && annotations && owners && includes(&live["spec"], &desired["spec"]) && !has_leftovers(&desired["spec"], &seen.spec)
 }
 
 /// Whether something is left over that we once said and do not say any more. The metrics and the target are compared
@@ -128,6 +165,8 @@ fn includes(live: &Value, wanted: &Value) -> bool {
             live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| includes(live, wanted))
         }
         (Value::Number(live), Value::Number(wanted)) => live.as_f64() == wanted.as_f64(),
+        // What is empty is left out.
+        (Value::Null, Value::Object(wanted)) => wanted.is_empty(),
         (live, wanted) => live == wanted,
     }
 }

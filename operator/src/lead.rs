@@ -19,6 +19,7 @@ use crate::apply::{Ctx, Events, endpoint_slice};
 use crate::certificates::{Manager, ServingCertificate};
 use crate::engine::Engine;
 use crate::external_metrics::ServedTable;
+use crate::givens::Givens;
 use crate::leadership::Leadership;
 use crate::options::Options;
 use crate::queue::Queue;
@@ -46,6 +47,7 @@ pub(crate) struct Leader {
     pub connect: Arc<Connect>,
     pub leads: Leadership,
     pub world: Arc<World>,
+    pub givens: Arc<Givens>,
     pub queue: Arc<Queue>,
     pub table: Arc<ServedTable>,
     /// The serving certificate; `None` where nothing is served over TLS.
@@ -118,6 +120,7 @@ impl Leader {
         let engine = Engine {
             world: self.world.clone(),
             queue: self.queue.clone(),
+            givens: self.givens.clone(),
             readings,
             poller: poller.clone(),
             table: self.table.clone(),
@@ -138,6 +141,7 @@ impl Leader {
         }
         end.cancel();
         self.table.clear();
+        self.givens.clear();
         tasks.close();
         tasks.wait().await;
         if timeout(GOODBYE, poller.shutdown()).await.is_err() {

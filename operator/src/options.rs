@@ -15,6 +15,8 @@ pub struct Options {
     pub namespace: String,
     /// The name of this replica in the Lease: unique to it, and the same after a restart of its container.
     pub identity: String,
+    /// Whether objects of KEDA's group are served too.
+    pub keda_compat: bool,
     /// The namespaces that are served; empty for all.
     pub watch_namespaces: Vec<String>,
     /// Where health and metrics are served.
@@ -43,6 +45,7 @@ impl Default for Options {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             namespace: "windlass-system".to_owned(),
             identity: "windlass".to_owned(),
+            keda_compat: false,
             watch_namespaces: Vec::new(),
             health_address: SocketAddr::from(([0, 0, 0, 0], 8080)),
             metrics_address: SocketAddr::from(([0, 0, 0, 0], 6443)),

@@ -1,16 +1,17 @@
 //! From a decision to what must be done: side effects as data. Pure; `apply` carries them out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::api::ApiResource;
 use serde_json::Value;
-use windlass_crd::{ScaledObjectStatus, Target, Validated, condition_type as types};
+use windlass_crd::{Group, ScaledObjectStatus, Target, Validated, condition_type as types};
 use windlass_decision::{Decision, Verdict};
 
 use crate::hpa;
 use crate::key::ObjectKey;
 use crate::mutant::{self, Mutant};
-use crate::world::{SeenHpa, SeenObject, SeenTarget};
+use crate::seen::{SeenHpa, SeenObject, SeenTarget};
 
 /// One thing to do. Every write that the operator makes for an object is one of these.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +22,7 @@ pub enum Effect {
         name: String,
         /// The body.
         body: Value,
-        /// Whether an HPA of that name was seen to be ours; if not, it is looked at first.
+        /// Whether an HPA of that name was seen to be ours, or may be taken over; if not, it is looked at first.
         known: bool,
     },
     /// Delete an HPA: it has another name now, or scaling is paused.
@@ -40,8 +41,21 @@ pub enum Effect {
         /// Only if the object still is at this version.
         only_at: Option<u64>,
     },
+    /// Write labels and finalizers of the object itself.
+    Mark(Mark),
     /// Tell the people.
     Event(Note),
+}
+
+/// A write of the object's own metadata, which holds only if it still is as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The object as it was seen.
+    pub version: u64,
+    /// Labels to add.
+    pub labels: BTreeMap<String, String>,
+    /// All its finalizers from now on.
+    pub finalizers: Vec<String>,
 }
 
 /// A write of replicas.
@@ -55,8 +69,8 @@ pub struct Scale {
     pub seen: SeenTarget,
     /// The new replicas.
     pub to: u32,
-    /// The verdict behind it.
-    pub verdict: Verdict,
+    /// The verdict behind it; `None` where the object is being deleted.
+    pub verdict: Option<Verdict>,
     /// Why, for a person.
     pub why: String,
 }
@@ -107,7 +121,7 @@ pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
         target: at.valid.target.clone(),
         seen: at.target.clone(),
         to,
-        verdict: decision.verdict,
+        verdict: Some(decision.verdict),
         why: decision.sentence(&at.valid.config, at.target.replicas),
     });
     // The first activation of all is written down before it is made: were it forgotten by a crash in between, the object
@@ -128,6 +142,7 @@ pub fn plan(decision: &Decision, at: Snapshot<'_>) -> Vec<Effect> {
     if let Some(wanted) = status {
         effects.extend(ready_note(at.status, wanted).map(Effect::Event));
         effects.extend(pause_note(at.status, wanted).map(Effect::Event));
+        effects.extend(fallback_note(at.status, wanted).map(Effect::Event));
     }
     effects
 }
@@ -142,14 +157,39 @@ pub fn tells_activation(status: &ScaledObjectStatus) -> bool {
 fn hpa_effects(at: Snapshot<'_>) -> impl Iterator<Item = Effect> {
     let body = at.check_hpa.then(|| hpa::desired(at.key, at.object, at.valid));
     let differs = body.filter(|body| !at.hpa.is_some_and(|seen| hpa::is_current(body, seen)));
-    let applied =
-        differs.map(|body| Effect::ApplyHpa { name: at.valid.hpa_name.clone(), body, known: at.hpa.is_some() });
+    let known = at.hpa.is_some() || windlass_crd::transfers_hpa(&at.object.annotations);
+    let applied = differs.map(|body| Effect::ApplyHpa { name: at.valid.hpa_name.clone(), body, known });
     let old = at.old_hpas.iter().filter(move |_| at.check_hpa).map(|old| &**old);
     applied.into_iter().chain(deleted(old))
 }
 
 fn deleted<'a>(hpas: impl Iterator<Item = &'a SeenHpa>) -> impl Iterator<Item = Effect> {
     hpas.map(|hpa| Effect::DeleteHpa { name: hpa.meta.name.clone().unwrap_or_default(), uid: hpa.uid.clone() })
+}
+
+/// What the object must carry and does not: KEDA's label and finalizer, or ours where something is to be undone.
+#[must_use]
+pub fn marks(key: &ObjectKey, object: &SeenObject, valid: &Validated) -> Option<Effect> {
+    let (group, own) = (key.group, key.group.finalizer());
+    let mut labels = BTreeMap::new();
+    if group.always_marks() && object.labels.get(group.name_label()).is_none_or(|name| **name != *key.name) {
+        labels.insert(group.name_label().to_owned(), key.name.to_string());
+    }
+    let must_wait = group.always_marks() || valid.restores;
+    let waits = object.finalizers.iter().any(|name| name == own);
+    let mut finalizers: Vec<_> = object.finalizers.iter().filter(|name| *name != own).cloned().collect();
+    if must_wait {
+        finalizers.push(own.to_owned());
+    }
+    let differs = waits != must_wait || !labels.is_empty();
+    differs.then(|| Effect::Mark(Mark { version: object.version, labels, finalizers }))
+}
+
+/// Lets an object go.
+#[must_use]
+pub fn without_finalizer(group: Group, object: &SeenObject) -> Effect {
+    let finalizers = object.finalizers.iter().filter(|name| *name != group.finalizer()).cloned().collect();
+    Effect::Mark(Mark { version: object.version, labels: BTreeMap::new(), finalizers })
 }
 
 /// What must be done for an object that cannot be scaled: say so.
@@ -187,6 +227,17 @@ fn ready_note(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option
     changed.then(|| Note { warning: new.status != "True", reason, message: new.message })
 }
 
+/// The event of a fallback that begins or ends.
+fn fallback_note(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option<Note> {
+    let fallback = |status: &ScaledObjectStatus| {
+        status.conditions.iter().flatten().find(|condition| condition.type_ == types::FALLBACK).cloned()
+    };
+    let new = fallback(after)?;
+    let (was, is) = (fallback(before).is_some_and(|old| old.status == "True"), new.status == "True");
+    let reason = if is { "ScaledObjectFallbackActivated" } else { "ScaledObjectFallbackDeactivated" };
+    (was != is).then_some(Note { warning: is, reason, message: new.message })
+}
+
 /// The event of a pause that begins or ends, or is another one now.
 fn pause_note(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option<Note> {
     let paused = |status: &ScaledObjectStatus| {
@@ -205,9 +256,10 @@ impl Scale {
     #[must_use]
     pub fn done_note(&self, key: &ObjectKey, from: u32) -> Note {
         let reason = match self.verdict {
-            Verdict::Deactivate(_) => "KEDAScaleTargetDeactivated",
-            Verdict::Paused(_) => "ScaledObjectPaused",
-            _ => "KEDAScaleTargetActivated",
+            Some(Verdict::Deactivate(_)) => "KEDAScaleTargetDeactivated",
+            Some(Verdict::Paused(_)) => "ScaledObjectPaused",
+            Some(_) => "KEDAScaleTargetActivated",
+            None => "ScaledObjectDeleted",
         };
         Note {
             warning: false,
@@ -220,8 +272,9 @@ impl Scale {
     #[must_use]
     pub fn failed_note(&self, key: &ObjectKey, error: &str) -> Note {
         let reason = match self.verdict {
-            Verdict::Deactivate(_) => "KEDAScaleTargetDeactivationFailed",
-            _ => "KEDAScaleTargetActivationFailed",
+            _ if self.to < self.seen.replicas => "KEDAScaleTargetDeactivationFailed",
+            Some(_) => "KEDAScaleTargetActivationFailed",
+            None => "ScaledObjectUpdateFailed",
         };
         Note { warning: true, reason, message: format!("Could not scale {} to {}: {error}", self.what(key), self.to) }
     }

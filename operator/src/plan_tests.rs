@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::GroupVersionKind;
 use serde_json::json;
-use windlass_crd::{ScaledObjectSpec, Settings, validate};
+use windlass_crd::{ScaledObjectSpec, Inputs, validate};
 use windlass_decision::{Activity, Hand, Observation, Outcome, Pause, Reading, Sample, State, decide};
 
 use super::*;
@@ -34,13 +34,16 @@ impl Stage {
                 "queueName": "orders", "host": "amqp://u:p@h/", "mode": "QueueLength", "value": "10"}}],
         }))
         .expect("the test's own spec");
-        let valid = validate("orders", &spec, &Settings::default()).expect("valid");
+        let valid = validate("orders", &spec, Inputs::default()).expect("valid");
         let object = SeenObject {
             uid: "uid-1".to_owned(),
             version: 7,
             generation: 1,
             created_at: at(0),
             deleting: false,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            finalizers: Vec::new(),
             hand: Ok(Hand::default()),
             spec: Ok(spec),
             status: ScaledObjectStatus::default(),
@@ -49,7 +52,7 @@ impl Stage {
             key: ObjectKey::new("shop", "orders"),
             object,
             valid,
-            target: SeenTarget { uid: "uid-2".to_owned(), version: 9, replicas, ready: replicas },
+            target: SeenTarget { uid: "uid-2".to_owned(), version: 9, replicas, ready: replicas, containers: None },
             resource: ApiResource::from_gvk_with_plural(
                 &GroupVersionKind::gvk("apps", "v1", "Deployment"),
                 "deployments",
@@ -73,6 +76,7 @@ impl Stage {
             latest: Some(sample.map_or(Outcome::Failed(failure), Outcome::Ok)),
             last_ok: sample,
             interval: Duration::from_millis(500),
+            failures: u32::from(messages.is_none()),
         };
         let observation = Observation {
             triggers: vec![reading],
@@ -122,6 +126,7 @@ fn names(effects: &[Effect]) -> Vec<&'static str> {
         Effect::DeleteHpa { .. } => "delete hpa",
         Effect::Scale(_) => "scale",
         Effect::Status { .. } => "status",
+        Effect::Mark(_) => "mark",
         Effect::Event(_) => "event",
     };
     effects.iter().map(name).collect()

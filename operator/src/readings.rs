@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use windlass_decision::{Activity, Failure, FailureKind, Outcome, Reading, Sample};
-use windlass_sources::poller::{Sink, SubscriptionKey};
+use windlass_sources::poller::{Interval, Sink, SubscriptionKey};
 
 use crate::key::ObjectKey;
 use crate::mutant::{self, Mutant};
@@ -26,6 +27,27 @@ struct Entry {
     key: ObjectKey,
     metrics: Vec<String>,
     readings: Vec<Reading>,
+    counts: Vec<Count>,
+}
+
+/// Counts the failures of one trigger, one after the other. A reading that is taken more often than a person asked for
+/// must not bring a fallback sooner, and one that is taken less often after failures not later: at most one failure is
+/// counted for each interval that a person wrote, else for each ten seconds.
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    unit: Duration,
+    failing_since: Option<Instant>,
+}
+
+impl Count {
+    /// What an object that names no interval counts by.
+    const DEFAULT: Duration = Duration::from_secs(10);
+
+    fn failed(&mut self) -> u32 {
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        let units = since.elapsed().as_millis() / self.unit.as_millis().max(1);
+        u32::try_from(units).unwrap_or(u32::MAX).saturating_add(1)
+    }
 }
 
 impl Readings {
@@ -35,11 +57,17 @@ impl Readings {
         Arc::new(Self { objects: Mutex::default(), queue, telemetry })
     }
 
-    /// Expects readings of these metrics for `key`, read every `intervals` until told otherwise. What was known of it is
+    /// Expects readings of these metrics for `key`, each read every so often until told otherwise. What was known of it is
     /// forgotten.
-    pub fn expect(&self, key: &ObjectKey, metrics: Vec<String>, intervals: Vec<Duration>) {
-        let readings = intervals.into_iter().map(|interval| Reading { interval, ..Reading::default() }).collect();
-        let entry = Entry { key: key.clone(), metrics, readings };
+    pub fn expect(&self, key: &ObjectKey, metrics: Vec<String>, intervals: &[Interval]) {
+        let reading = |interval: &Interval| Reading { interval: interval.duration(), ..Reading::default() };
+        let count = |interval: &Interval| Count {
+            unit: if let Interval::Written(written) = interval { *written } else { Count::DEFAULT },
+            failing_since: None,
+        };
+        let readings = intervals.iter().map(reading).collect();
+        let counts = intervals.iter().map(count).collect();
+        let entry = Entry { key: key.clone(), metrics, readings, counts };
         self.lock().insert(subscription_key(key), entry);
     }
 
@@ -63,9 +91,8 @@ impl Sink for Readings {
     fn reading(&self, subscriber: &SubscriptionKey, trigger: usize, outcome: Outcome, interval: Duration) {
         let mut objects = self.lock();
         let Some(entry) = objects.get_mut(subscriber) else { return };
-        let (Some(reading), Some(metric)) = (entry.readings.get_mut(trigger), entry.metrics.get(trigger)) else {
-            return;
-        };
+        let places = (entry.readings.get_mut(trigger), entry.counts.get_mut(trigger), entry.metrics.get(trigger));
+        let (Some(reading), Some(count), Some(metric)) = places else { return };
         let outcome = checked(outcome);
         let kind = match &outcome {
             Outcome::Ok(_) => ReadOutcome::Ok,
@@ -76,6 +103,10 @@ impl Sink for Readings {
         reading.interval = interval;
         if let Outcome::Ok(sample) = &outcome {
             reading.last_ok = Some(*sample);
+            count.failing_since = None;
+            reading.failures = 0;
+        } else {
+            reading.failures = count.failed();
         }
         reading.latest = Some(outcome);
         self.queue.mark(&entry.key);
@@ -85,7 +116,7 @@ impl Sink for Readings {
 /// The name under which an object subscribes.
 #[must_use]
 pub fn subscription_key(key: &ObjectKey) -> SubscriptionKey {
-    SubscriptionKey::new(&key.namespace, &key.name)
+    SubscriptionKey::from(key.to_string().as_str())
 }
 
 fn checked(outcome: Outcome) -> Outcome {

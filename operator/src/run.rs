@@ -11,13 +11,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windlass_api::{Check, Health};
+use windlass_crd::Group;
 use windlass_decision::Clock;
 use windlass_sources::Process;
 use windlass_sources::poller::Connect;
 
 use crate::certificates::{CertificateFiles, FileError, ServingCertificate, follow_secret};
 use crate::external_metrics::{Answered, ExternalMetrics, ServedTable, Surface, follow_trust, router};
-use crate::key::ObjectKey;
+use crate::givens::Givens;
 use crate::lead::Leader;
 use crate::leadership::leadership;
 use crate::lease::{Elector, InvalidElection, KubeLeases};
@@ -116,7 +117,17 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
     let tasks = TaskTracker::new();
     let queue = Arc::new(Queue::default());
     let namespaces = options.watch_namespaces.clone();
-    let world = World::start(client.clone(), namespaces, queue.clone(), stop.clone(), &process, seed);
+    let groups = if options.keda_compat { vec![Group::Windlass, Group::Keda] } else { vec![Group::Windlass] };
+    let givens = Givens::start(
+        client.clone(),
+        (&groups, &namespaces),
+        &options.namespace,
+        queue.clone(),
+        stop.clone(),
+        &process,
+        seed.wrapping_add(1 << 32),
+    );
+    let world = World::start(client.clone(), (groups, namespaces), queue.clone(), stop.clone(), &process, seed);
     let (answers, answered) = mpsc::unbounded_channel();
     let table = ServedTable::new(Some(answers));
     tasks.spawn(process.own(stop.clone().run_until_cancelled_owned(pass_on(answered, queue.clone()))));
@@ -163,6 +174,7 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
         connect,
         leads,
         world: world.clone(),
+        givens: givens.clone(),
         queue,
         table,
         serving,
@@ -174,6 +186,7 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
 
     tracing::info!("stopping");
     world.stopped().await;
+    givens.stopped().await;
     tasks.close();
     tasks.wait().await;
     end_of_election.cancel();
@@ -243,8 +256,8 @@ async fn logged(what: &'static str, server: impl Future<Output = std::io::Result
 
 /// Has an object looked at when the HPA was answered for it.
 async fn pass_on(mut answered: mpsc::UnboundedReceiver<Answered>, queue: Arc<Queue>) {
-    while let Some((namespace, name)) = answered.recv().await {
-        queue.mark(&ObjectKey::new(&namespace, &name));
+    while let Some(key) = answered.recv().await {
+        queue.mark(&key);
     }
 }
 

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use windlass_crd::{Gvkr, Health, ScaledObjectStatus, TriggerActivity, Validated, condition, condition_type as types};
-use windlass_decision::{Activity, Decision, FailureKind, Hand, Observation, Outcome, Pause, Verdict};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use windlass_crd::{Condition, Gvkr, Health, ScaledObjectStatus, TriggerActivity, Validated, condition, condition_type as types};
+use windlass_decision::{
+    Activity, Decision, FailureKind, FallbackBehavior, Hand, Observation, Outcome, Pause, Reason, Verdict, in_fallback,
+};
 use windlass_sources::ConfigError;
 
-use crate::world::SeenObject;
+use crate::seen::SeenObject;
 
 /// What is known of an object that could be decided about.
 #[derive(Debug, Clone, Copy)]
@@ -106,15 +108,16 @@ pub fn decided(
         conditions: Some(vec![
             make(types::READY, ready),
             make(types::ACTIVE, active),
-            make(types::FALLBACK, ("False", "NoFallbackFound", "no fallback is in force".to_owned())),
+            make(types::FALLBACK, fallback(valid, observation, decision)),
             make(types::PAUSED, paused(observation.hand)),
         ]),
         health: Some(health(valid, observation, now)),
         triggers_activity: Some(activity(valid, observation, before, now)),
         hpa_name: Some(valid.hpa_name.clone()),
-        triggers_types: Some(valid.triggers.iter().map(|t| t.kind.as_str()).collect::<Vec<_>>().join(",")),
+        triggers_types: Some(valid.types.join(",")),
         external_metric_names: Some(names),
-        resource_metric_names: None,
+        resource_metric_names: Some(valid.resources.iter().map(|metric| metric.resource.to_owned()).collect())
+            .filter(|names: &Vec<_>| !names.is_empty()),
         composite_scaler_name: None,
         paused_replica_count: match observation.hand.pause {
             Some(Pause::At(replicas)) => i32::try_from(replicas).ok(),
@@ -137,7 +140,8 @@ fn ready<'a>(valid: &Validated, observation: &Observation, kept: Option<&[Condit
     if failing.is_empty() {
         return ("True", "ScaledObjectReady", "the object is understood and its sources are read".to_owned());
     }
-    let (status, reason) = if failing.len() == observation.triggers.len() {
+    let falls_back = in_fallback(observation, &valid.config).next().is_some();
+    let (status, reason) = if failing.len() == observation.triggers.len() && !falls_back {
         ("False", "TriggerError")
     } else {
         ("Unknown", "PartialTriggerError")
@@ -147,13 +151,34 @@ fn ready<'a>(valid: &Validated, observation: &Observation, kept: Option<&[Condit
         || {
             let lines = failing.iter().map(|(index, trigger, failure)| {
                 let field = failure.field.map(|field| format!(".{field}")).unwrap_or_default();
-                format!("spec.triggers[{index}]{field} ({}): {}", trigger.metric_name, failure.message)
+                let place = valid.triggers.get(*index).map_or(*index, |trigger| trigger.index);
+                format!("spec.triggers[{place}]{field} ({}): {}", trigger.metric_name, failure.message)
             });
             limited(&lines.collect::<Vec<_>>().join("\n"))
         },
         |kept| kept.message.clone(),
     );
     (status, reason, message)
+}
+
+fn fallback<'a>(valid: &Validated, observation: &Observation, decision: &Decision) -> Said<'a> {
+    let steps = decision.trail.iter().filter_map(|step| match step.reason {
+        Reason::Fallback { trigger, replicas } => Some((trigger, replicas)),
+        _ => None,
+    });
+    let name = |trigger: usize| valid.config.triggers().get(trigger).map_or("", |trigger| &trigger.metric_name);
+    let is_static = valid.config.fallback().is_some_and(|fallback| fallback.behavior == FallbackBehavior::Static);
+    let words: Vec<_> = steps
+        .map(|(trigger, replicas)| match is_static {
+            true => format!("{} cannot be read and its fallback is {replicas} replicas", name(trigger)),
+            // The replicas that are there change, the words need not.
+            false => format!("{} cannot be read and falls back on the replicas that are there", name(trigger)),
+        })
+        .collect();
+    if words.is_empty() || observation.hand.pause.is_some() {
+        return ("False", "NoFallbackFound", "no fallback is in force".to_owned());
+    }
+    ("True", "FallbackExists", limited(&words.join("\n")))
 }
 
 fn paused<'a>(hand: Hand) -> Said<'a> {
@@ -192,9 +217,13 @@ fn health(valid: &Validated, observation: &Observation, now: Timestamp) -> BTree
     let triggers = valid.config.triggers().iter().zip(&observation.triggers);
     triggers
         .map(|(trigger, reading)| {
-            let (number_of_failures, status) = match reading.failing(now) {
-                Some(_) => (None, "Failing"),
-                None => (Some(0), "Happy"),
+            let (number_of_failures, status) = match (reading.failing(now), valid.config.fallback()) {
+                // As far as it matters to the fallback.
+                (_, Some(fallback)) if reading.failures > fallback.failure_threshold => {
+                    (i32::try_from(fallback.failure_threshold.saturating_add(1)).ok(), "Failing")
+                }
+                (Some(_), _) => (None, "Failing"),
+                (None, _) => (Some(0), "Happy"),
             };
             (trigger.metric_name.clone(), Health { number_of_failures, status: Some(status.to_owned()) })
         })

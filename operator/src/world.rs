@@ -1,77 +1,28 @@
 //! What the operator sees of the cluster: scaled objects, their HPAs and their targets, each kind by one watch that runs
 //! whether this process leads or not, so that a take-over starts from a full picture. It never writes and never decides.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec};
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher;
-use kube::{Api, Client, Resource};
-use serde::{Deserialize, Serialize};
+use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use windlass_crd::{NAME_LABEL, ScaledObjectSpec, ScaledObjectStatus, Target};
-use windlass_decision::Hand;
+use windlass_crd::{Group, Target};
 use windlass_sources::Process;
 
 use crate::backoff::WatchBackoff;
-use crate::cache::{Cache, Scope, keep, version};
+use crate::cache::{Cache, Scope, keep};
 use crate::deadline::answered_in_time;
+use crate::keda::Keda;
 use crate::key::ObjectKey;
 use crate::owners::Owners;
 use crate::queue::Queue;
-
-/// A scaled object as it was last seen.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SeenObject {
-    /// Its uid.
-    pub uid: String,
-    /// Its resourceVersion.
-    pub version: u64,
-    /// Its generation.
-    pub generation: i64,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// Whether it is being deleted.
-    pub deleting: bool,
-    /// What a person has asked for by annotations, or why that cannot be understood.
-    pub hand: Result<Hand, String>,
-    /// Its spec, or why it cannot be understood.
-    pub spec: Result<ScaledObjectSpec, String>,
-    /// Its status; an unreadable one counts as empty.
-    pub status: ScaledObjectStatus,
-}
-
-/// An HPA as it was last seen.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SeenHpa {
-    /// Its uid.
-    pub uid: String,
-    /// Its resourceVersion.
-    pub version: u64,
-    /// Its metadata, without managed fields.
-    pub meta: ObjectMeta,
-    /// Its spec.
-    pub spec: HorizontalPodAutoscalerSpec,
-}
-
-/// A target as it was last seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenTarget {
-    /// Its uid.
-    pub uid: String,
-    /// Its resourceVersion.
-    pub version: u64,
-    /// `spec.replicas`, 1 where it is not given, as Kubernetes defaults it.
-    pub replicas: u32,
-    /// `status.readyReplicas`.
-    pub ready: u32,
-}
+use crate::seen::{ScaleTarget, SeenHpa, SeenObject, SeenTarget};
 
 /// Where the plural name of a kind comes from.
 const BUILT_IN: &[(&str, &str, &str)] = &[
@@ -80,6 +31,9 @@ const BUILT_IN: &[(&str, &str, &str)] = &[
     ("apps", "ReplicaSet", "replicasets"),
     ("apps", "StatefulSet", "statefulsets"),
 ];
+
+/// How long it is waited for what is known of KEDA itself.
+const KEDA_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long one discovery request may take.
 const DISCOVERY_DEADLINE: Duration = Duration::from_secs(5);
@@ -91,11 +45,14 @@ pub type Kind = (String, String, String);
 #[derive(Debug)]
 pub struct World {
     client: ClientBox,
-    scopes: Vec<Scope>,
+    namespaces: Vec<Option<String>>,
+    groups: Vec<Group>,
     /// The scaled objects.
     pub objects: Arc<Cache<SeenObject>>,
     /// The HPAs that carry our label.
     pub hpas: Arc<Cache<SeenHpa>>,
+    /// What is known of KEDA itself.
+    pub keda: Arc<Keda>,
     owners: Mutex<Owners>,
     targets: Mutex<BTreeMap<Kind, Arc<TargetKind>>>,
     queue: Arc<Queue>,
@@ -135,24 +92,28 @@ impl std::fmt::Debug for ClientBox {
 }
 
 impl World {
-    /// Starts watching scaled objects and HPAs, in `namespaces` or, if there are none, in all. Changes are marked in
-    /// `queue`. The watches end with `stop` and are tasks of `process`; `seed` spreads their retries.
+    /// Starts watching scaled objects of `groups` and their HPAs, in `namespaces` or, if there are none, in all. Changes
+    /// are marked in `queue`. The watches end with `stop` and are tasks of `process`; `seed` spreads their retries.
     #[must_use]
     pub fn start(
         client: Client,
-        namespaces: Vec<String>,
+        (groups, namespaces): (Vec<Group>, Vec<String>),
         queue: Arc<Queue>,
         stop: CancellationToken,
         process: &Process,
         seed: u64,
     ) -> Arc<Self> {
-        let scopes = if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+        let namespaces: Vec<_> =
+            if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+        let scopes: Vec<_> = groups.iter().flat_map(|group| scopes(*group, &namespaces)).collect();
         let world = Arc::new(Self {
             client: ClientBox(answered_in_time(client)),
             objects: Arc::new(Cache::new(&scopes)),
             hpas: Arc::new(Cache::new(&scopes)),
+            keda: Arc::new(Keda::new()),
             owners: Mutex::default(),
-            scopes,
+            namespaces,
+            groups,
             targets: Mutex::default(),
             queue,
             tasks: TaskTracker::new(),
@@ -162,7 +123,23 @@ impl World {
         });
         world.watch_objects();
         world.watch_hpas();
+        if world.groups.contains(&Group::Keda) {
+            world.watch_keda();
+        }
         world
+    }
+
+    fn watch_keda(self: &Arc<Self>) {
+        let (world, client, backoff) = (self.clone(), self.client.0.clone(), self.next_backoff());
+        self.spawn(async move {
+            let given_up = || {
+                let keys = world.objects.keys();
+                keys.iter().filter(|key| key.group == Group::Keda).for_each(|key| world.queue.mark(key));
+            };
+            world.keda.watch_lease(client, backoff, given_up).await;
+        });
+        let (keda, client, backoff) = (self.keda.clone(), self.client.0.clone(), self.next_backoff());
+        self.spawn(async move { keda.watch_type(client, backoff).await });
     }
 
     /// Waits for the watches to end, after `stop`.
@@ -175,6 +152,11 @@ impl World {
     pub async fn listed(&self) {
         self.objects.listed().await;
         self.hpas.listed().await;
+        if self.groups.contains(&Group::Keda)
+            && tokio::time::timeout(KEDA_PATIENCE, self.keda.listed()).await.is_err()
+        {
+            tracing::warn!("KEDA's Lease and resource type could not be looked for; check the operator's rights");
+        }
     }
 
     /// The HPAs that were made for this very object, under whatever names.
@@ -199,16 +181,12 @@ impl World {
                 owners.push(key.clone());
             }
         }
-        let resource = kind.resource.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match resource {
-            None => Looked::NotYet,
-            Some(Err(why)) => Looked::UnknownKind(why),
-            Some(Ok(_)) if !kind.cache.is_listed() => Looked::NotYet,
-            Some(Ok(resource)) => match kind.cache.get(&at) {
-                Some(seen) => Looked::Found(seen, resource),
-                None => Looked::Missing,
-            },
-        }
+        kind.look(&at)
+    }
+
+    /// What is known of a target, without a wish to hear of its changes.
+    pub fn peek(self: &Arc<Self>, namespace: &str, target: &Target) -> Looked {
+        self.kind(target).look(&ObjectKey::new(namespace, &target.name))
     }
 
     /// Other scaled objects that were ever seen to scale the same target.
@@ -246,7 +224,7 @@ impl World {
             return kind.clone();
         }
         let kind = Arc::new(TargetKind {
-            cache: Arc::new(Cache::new(&self.scopes)),
+            cache: Arc::new(Cache::new(&scopes(Group::default(), &self.namespaces))),
             resource: Mutex::default(),
             scaled_by: Mutex::default(),
         });
@@ -285,8 +263,8 @@ impl World {
         };
         *kind.resource.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ok(resource.clone()));
         kind.mark_all(&self.queue);
-        for scope in self.scopes.clone() {
-            let api: Api<ScaleTarget> = match &scope {
+        for scope in scopes(Group::default(), &self.namespaces) {
+            let api: Api<ScaleTarget> = match &scope.namespace {
                 Some(namespace) => Api::namespaced_with(self.client.0.clone(), namespace, &resource),
                 None => Api::all_with(self.client.0.clone(), &resource),
             };
@@ -313,33 +291,36 @@ impl World {
     }
 
     fn watch_objects(self: &Arc<Self>) {
-        let resource = ApiResource::erase::<windlass_crd::ScaledObject>(&());
-        for scope in self.scopes.clone() {
-            let api: Api<DynamicObject> = match &scope {
+        for scope in self.groups.iter().flat_map(|group| scopes(*group, &self.namespaces)) {
+            let resource = scaled_objects(scope.group);
+            let api: Api<DynamicObject> = match &scope.namespace {
                 Some(namespace) => Api::namespaced_with(self.client.0.clone(), namespace, &resource),
                 None => Api::all_with(self.client.0.clone(), &resource),
             };
             let (cache, queue) = (self.objects.clone(), self.queue.clone());
             let watch = (watch_config(), self.next_backoff());
+            let what = format!("{}.{}", resource.plural, resource.group);
             self.spawn(async move {
-                keep("scaledobjects", (scope, api), watch, cache, SeenObject::from, |key| queue.mark(key)).await;
+                keep(&what, (scope, api), watch, cache, SeenObject::from, |key| queue.mark(key)).await;
             });
         }
     }
 
     fn watch_hpas(self: &Arc<Self>) {
-        for scope in self.scopes.clone() {
-            let api: Api<HorizontalPodAutoscaler> = match &scope {
+        for scope in self.groups.iter().flat_map(|group| scopes(*group, &self.namespaces)) {
+            let group = scope.group;
+            let api: Api<HorizontalPodAutoscaler> = match &scope.namespace {
                 Some(namespace) => Api::namespaced(self.client.0.clone(), namespace),
                 None => Api::all(self.client.0.clone()),
             };
             let cache = self.hpas.clone();
-            let watch = (watch_config().labels(NAME_LABEL), self.next_backoff());
+            let watch = (watch_config().labels(group.name_label()), self.next_backoff());
             let world = self.clone();
             self.spawn(async move {
                 let changed = |at: &ObjectKey| {
-                    let owner = world.hpas.get(at).and_then(|hpa| hpa.owner());
-                    let owner = owner.map(|owner| ObjectKey::new(&at.namespace, &owner));
+                    let hpa = world.hpas.get(at);
+                    let owner = hpa.as_ref().and_then(|hpa| hpa.owner(group));
+                    let owner = owner.map(|owner| ObjectKey::of(group, &at.namespace, owner));
                     world.owners().set(at, owner).iter().for_each(|owner| world.queue.mark(owner));
                 };
                 keep("horizontalpodautoscalers", (scope, api), watch, cache, SeenHpa::from, changed).await;
@@ -348,7 +329,36 @@ impl World {
     }
 }
 
+/// The resource of the scaled objects of `group`.
+pub fn scaled_objects(group: Group) -> ApiResource {
+    let gvk = GroupVersionKind::gvk(group.name(), windlass_crd::VERSION, "ScaledObject");
+    ApiResource::from_gvk_with_plural(&gvk, "scaledobjects")
+}
+
+/// KEDA's kinds may not be installed; ours are.
+fn scopes(group: Group, namespaces: &[Option<String>]) -> Vec<Scope> {
+    let scope = |namespace: &Option<String>| Scope {
+        group,
+        namespace: namespace.clone(),
+        is_optional: group == Group::Keda,
+    };
+    namespaces.iter().map(scope).collect()
+}
+
 impl TargetKind {
+    fn look(&self, at: &ObjectKey) -> Looked {
+        let resource = self.resource.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match resource {
+            None => Looked::NotYet,
+            Some(Err(why)) => Looked::UnknownKind(why),
+            Some(Ok(_)) if !self.cache.is_listed() => Looked::NotYet,
+            Some(Ok(resource)) => match self.cache.get(at) {
+                Some(seen) => Looked::Found(seen, resource),
+                None => Looked::Missing,
+            },
+        }
+    }
+
     fn mark(&self, at: &ObjectKey, queue: &Queue) {
         let scaled_by = self.scaled_by.lock().unwrap_or_else(PoisonError::into_inner);
         scaled_by.get(at).into_iter().flatten().for_each(|key| queue.mark(key));
@@ -363,111 +373,4 @@ impl TargetKind {
 /// Watches end after a while by themselves, so that a half-open connection is noticed.
 fn watch_config() -> watcher::Config {
     watcher::Config::default().timeout(240)
-}
-
-impl From<DynamicObject> for SeenObject {
-    fn from(mut object: DynamicObject) -> Self {
-        let part = |name: &str, data: &mut serde_json::Value| data.get_mut(name).map(serde_json::Value::take);
-        let spec = match part("spec", &mut object.data) {
-            Some(spec) => serde_json::from_value(spec).map_err(|error| error.to_string()),
-            None => Err("spec is missing".to_owned()),
-        };
-        let status =
-            part("status", &mut object.data).and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default();
-        Self {
-            version: version(&object.metadata),
-            generation: object.metadata.generation.unwrap_or_default(),
-            created_at: object.metadata.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            deleting: object.metadata.deletion_timestamp.is_some(),
-            hand: windlass_crd::hand(&object.metadata.annotations.unwrap_or_default())
-                .map_err(|error| error.to_string()),
-            uid: object.metadata.uid.unwrap_or_default(),
-            spec,
-            status,
-        }
-    }
-}
-
-impl SeenHpa {
-    /// The scaled object that this HPA was made for.
-    #[must_use]
-    pub fn owner(&self) -> Option<String> {
-        self.meta.labels.as_ref()?.get(NAME_LABEL).cloned()
-    }
-}
-
-impl From<HorizontalPodAutoscaler> for SeenHpa {
-    fn from(hpa: HorizontalPodAutoscaler) -> Self {
-        let mut meta = hpa.metadata;
-        meta.managed_fields = None;
-        Self {
-            uid: meta.uid.clone().unwrap_or_default(),
-            version: version(&meta),
-            meta,
-            spec: hpa.spec.unwrap_or_default(),
-        }
-    }
-}
-
-/// The part of a target that is needed: a small shape, since there may be thousands.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct ScaleTarget {
-    #[serde(default)]
-    metadata: ObjectMeta,
-    #[serde(default)]
-    spec: ScaleTargetSpec,
-    #[serde(default)]
-    status: ScaleTargetStatus,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct ScaleTargetSpec {
-    replicas: Option<i32>,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ScaleTargetStatus {
-    ready_replicas: Option<i32>,
-}
-
-impl Resource for ScaleTarget {
-    type DynamicType = ApiResource;
-    type Scope = kube::core::DynamicResourceScope;
-
-    fn kind(dt: &ApiResource) -> Cow<'_, str> {
-        dt.kind.as_str().into()
-    }
-
-    fn group(dt: &ApiResource) -> Cow<'_, str> {
-        dt.group.as_str().into()
-    }
-
-    fn version(dt: &ApiResource) -> Cow<'_, str> {
-        dt.version.as_str().into()
-    }
-
-    fn plural(dt: &ApiResource) -> Cow<'_, str> {
-        dt.plural.as_str().into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
-impl From<ScaleTarget> for SeenTarget {
-    fn from(target: ScaleTarget) -> Self {
-        let count = |replicas: Option<i32>, default| replicas.map_or(default, |n| u32::try_from(n).unwrap_or(0));
-        Self {
-            version: version(&target.metadata),
-            uid: target.metadata.uid.unwrap_or_default(),
-            replicas: count(target.spec.replicas, 1),
-            ready: count(target.status.ready_replicas, 0),
-        }
-    }
 }

@@ -65,6 +65,16 @@ pub enum Interval {
     Default(Duration),
 }
 
+impl Interval {
+    /// How often, whoever said it.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        match self {
+            Self::Written(duration) | Self::Default(duration) => duration,
+        }
+    }
+}
+
 /// One trigger of an object; its index is its place in the list given to [`Poller::set`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subscription {

@@ -112,9 +112,8 @@ fn a_frozen_broker_moves_none_of_25_objects_and_delays_nobody_else() {
                 let row = replicas.wait_spec(name, FULL, SOON).await?;
                 let took = row.at.duration_since(published);
                 println!("{name}: 0 -> {FULL} in {:.2} s beside two brokers that hang", took.as_secs_f64());
-                // The management API's own figures are some two seconds old.
-                let most = if name == "well-amqp" { 3 } else { 6 };
-                ensure!(took <= SignedDuration::from_secs(most), "{name} waited {took:?} for somebody else's broker");
+                // Half of what the others hang for; how fast it is without them is measured elsewhere, on a quiet machine.
+                ensure!(took <= SignedDuration::from_secs(10), "{name} waited {took:?} for somebody else's broker");
             }
             Ok(())
         };

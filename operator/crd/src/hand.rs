@@ -12,6 +12,7 @@ const SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
 const SCALE_OUT: &str = "autoscaling.keda.sh/paused-scale-out";
 const FORCE: &str = "autoscaling.keda.sh/force-activation";
 const TRANSFER: &str = "scaledobject.keda.sh/transfer-hpa-ownership";
+const EXCLUDED_LABELS: &str = "scaledobject.keda.sh/hpa-excluded-labels";
 
 /// What the annotations ask for.
 ///
@@ -20,9 +21,6 @@ const TRANSFER: &str = "scaledobject.keda.sh/transfer-hpa-ownership";
 pub fn hand(annotations: &BTreeMap<String, String>) -> Result<Hand, ConfigError> {
     let says = |name: &str| annotations.get(name).map(String::as_str);
     let is_on = |name: &str| says(name).is_some_and(is_on);
-    if is_on(TRANSFER) {
-        return Err(error(TRANSFER, "is not supported yet", "remove it, or set it to false"));
-    }
     // Its presence pauses, whatever `paused` says.
     let at = says(PAUSED_REPLICAS).map(|text| {
         let replicas = text.trim().parse().ok().filter(|replicas| i32::try_from(*replicas).is_ok());
@@ -39,6 +37,17 @@ pub fn hand(annotations: &BTreeMap<String, String>) -> Result<Hand, ConfigError>
         scale_out_paused: is_on(SCALE_OUT),
         forces_activation: is_on(FORCE),
     })
+}
+
+/// Whether an HPA that is there under the object's HPA name may be taken over although it was not made for the object.
+#[must_use]
+pub fn transfers_hpa(annotations: &BTreeMap<String, String>) -> bool {
+    annotations.get(TRANSFER).is_some_and(|text| text.trim() == "true")
+}
+
+/// The labels of the object that its HPA does not get.
+pub fn excluded_labels(annotations: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    annotations.get(EXCLUDED_LABELS).into_iter().flat_map(|labels| labels.split(',')).map(str::trim)
 }
 
 /// As in KEDA, whatever is not false is on: somebody meant to pause.
@@ -81,8 +90,15 @@ mod tests {
             let named = error.starts_with("metadata.annotations[autoscaling.keda.sh/paused-replicas]: ");
             assert!(named && error.contains("whole number"), "{error}");
         }
-        let error = of(&[(TRANSFER, "true")]).unwrap_err();
-        assert!(error.contains("transfer-hpa-ownership]: is not supported yet"), "{error}");
-        assert_eq!(of(&[(TRANSFER, "false")]), Ok(Hand::default()));
+    }
+
+    #[test]
+    fn what_is_about_the_hpa_is_read_too() {
+        let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        for (text, transfers) in [("true", true), (" true ", true), ("false", false), ("yes", false), ("", false)] {
+            assert_eq!(transfers_hpa(&map(&[(TRANSFER, text)])), transfers, "{text:?}");
+        }
+        assert!(excluded_labels(&map(&[(EXCLUDED_LABELS, "a, b/c")])).eq(["a", "b/c"]));
+        assert_eq!(excluded_labels(&BTreeMap::new()).count(), 0);
     }
 }

@@ -1,22 +1,29 @@
-//! The `ScaledObject` resource: its types, one [`validate`] that everybody calls, and its conversion to a decision's
+//! The resources: `ScaledObject`, `TriggerAuthentication` and `ClusterTriggerAuthentication`: their types, one [`validate`] that everybody calls, and its conversion to a decision's
 //! configuration.
 //!
 //! The wire types have KEDA's shape, field for field. This crate does no IO: what it accepts is understood, not reached.
 
+mod authentication;
+mod group;
 mod hand;
 mod manifest;
 mod scaled_object;
 mod status;
 mod validate;
 
-pub use hand::hand;
+pub use authentication::{
+    ALLOWED_HOSTS, EnvReference, KeyReference, PodIdentitySpec, TokenReference, TriggerAuthentication,
+    TriggerAuthenticationSpec, allowed_hosts,
+};
+pub use group::Group;
+pub use hand::{excluded_labels, hand, transfers_hpa};
 pub use manifest::{crds, manifest};
 pub use scaled_object::{
     Advanced, AuthenticationRef, Fallback, HpaConfig, ScaleTargetRef, ScaledObject, ScaledObjectSpec, ScalingModifiers,
     Trigger,
 };
-pub use status::{Gvkr, Health, ScaledObjectStatus, TriggerActivity, condition, condition_type};
-pub use validate::{Settings, Target, Validated, ValidatedTrigger, hpa_name, validate};
+pub use status::{Condition, Gvkr, Health, ScaledObjectStatus, TriggerActivity, condition, condition_type};
+pub use validate::{Inputs, ResourceMetric, ResourceTarget, Settings, Target, Validated, ValidatedTrigger, hpa_name, target, validate};
 
 /// The group of Windlass's own resources.
 pub const GROUP: &str = "windlass.dev";

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{self, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +50,7 @@ pub struct ScaledObjectStatus {
     pub composite_scaler_name: Option<String>,
     /// Ready, Active, Fallback and Paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(with = "Option<Vec<v1::Condition>>", extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Option<Vec<Condition>>,
     /// The health of each metric.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,17 +72,58 @@ pub struct ScaledObjectStatus {
     pub authentications_types: Option<String>,
 }
 
+/// A condition as Kubernetes has them. KEDA's have neither a generation nor a time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Why, for a program.
+    pub reason: String,
+    /// Why, for a person.
+    pub message: String,
+    /// The generation that it speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Since when it has this status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Time>,
+}
+
+impl ScaledObjectStatus {
+    /// Reads a status, field by field: one that cannot be read is as if it were not there, and hides no other.
+    #[must_use]
+    pub fn read(status: serde_json::Value) -> Self {
+        if let Ok(status) = serde_json::from_value(status.clone()) {
+            return status;
+        }
+        let serde_json::Value::Object(mut fields) = status else { return Self::default() };
+        fields.retain(|name, value| {
+            let alone = serde_json::Map::from_iter([(name.clone(), value.clone())]);
+            serde_json::from_value::<Self>(alone.into()).is_ok()
+        });
+        serde_json::from_value(fields.into()).unwrap_or_default()
+    }
+}
+
 /// Group, version, kind and resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Gvkr {
     /// API group.
+    #[serde(default)]
     pub group: String,
     /// API version.
+    #[serde(default)]
     pub version: String,
     /// Kind.
+    #[serde(default)]
     pub kind: String,
     /// Plural name.
+    #[serde(default)]
     pub resource: String,
 }
 
@@ -103,6 +144,7 @@ pub struct Health {
 #[serde(rename_all = "camelCase")]
 pub struct TriggerActivity {
     /// Whether there is work.
+    #[serde(default)]
     pub is_active: bool,
 }
 
@@ -127,6 +169,31 @@ pub fn condition(
         reason: reason.to_owned(),
         message,
         observed_generation: generation,
-        last_transition_time: same.map_or(Time(now), |c| c.last_transition_time.clone()),
+        last_transition_time: Some(same.and_then(|c| c.last_transition_time.clone()).unwrap_or(Time(now))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_as_keda_leaves_it_is_read_and_what_is_odd_hides_nothing_else() {
+        let status = ScaledObjectStatus::read(json!({
+            "conditions": [{"type": "Ready", "status": "True", "reason": "ScaledObjectReady", "message": "fine"},
+                {"type": "Active", "status": "Unknown"}],
+            "lastActiveTime": "2026-11-26T10:00:00Z",
+            "originalReplicaCount": 1,
+            "triggersActivity": {"s0-x": {}},
+            "health": {"s0-x": {"numberOfFailures": 0, "status": "Happy"}},
+        }));
+        assert!(status.conditions.as_ref().is_some_and(|conditions| conditions.len() == 2));
+        assert!(status.last_active_time.is_some() && status.original_replica_count == Some(1));
+        let odd = json!({"lastActiveTime": "2026-11-26T10:00:00Z", "hpaName": 7, "conditions": "none"});
+        let status = ScaledObjectStatus::read(odd);
+        assert!(status.last_active_time.is_some() && status.hpa_name.is_none() && status.conditions.is_none());
+        assert_eq!(ScaledObjectStatus::read(json!("odd")), ScaledObjectStatus::default());
     }
 }

@@ -2,14 +2,19 @@
 //!
 //! It collects every error instead of stopping at the first, names the field of each and says what to do. It does no IO.
 
-use std::collections::BTreeSet;
+mod fallback;
+mod triggers;
+
 use std::time::Duration;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscalerBehavior;
-use windlass_decision::{Bounds, Config, PolicyKind, ScaleUp, ScalingPolicy, SelectPolicy, TargetKind};
-use windlass_sources::{ConfigError, Given, Parsed, TriggerInput};
+use windlass_decision::{Bounds, Config, PolicyKind, ScaleUp, ScalingPolicy, SelectPolicy};
+use windlass_sources::{ConfigError, Given, Parsed};
 
-use crate::scaled_object::{ScaledObjectSpec, Trigger};
+use crate::Group;
+use crate::scaled_object::ScaledObjectSpec;
+
+pub use triggers::{ResourceMetric, ResourceTarget};
 
 /// What the operator adds to every object.
 #[derive(Debug, Clone, Copy)]
@@ -24,24 +29,45 @@ impl Default for Settings {
     }
 }
 
+/// What is needed besides the spec.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Inputs<'a> {
+    /// The group of the object.
+    pub group: Group,
+    /// What each trigger is given from elsewhere, in the order of the spec; nothing where there is no more of them.
+    pub given: &'a [Given],
+    /// What the operator adds to every object.
+    pub settings: Settings,
+}
+
 /// A spec, understood. Later code never sees the spec itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Validated {
     /// What decisions are made by.
     pub config: Config,
-    /// The triggers, in the order of the spec.
+    /// The triggers that are read, in the order of the spec.
     pub triggers: Vec<ValidatedTrigger>,
+    /// The metrics that the HPA reads by itself.
+    pub resources: Vec<ResourceMetric>,
     /// What is scaled.
     pub target: Target,
     /// The name of the HPA.
     pub hpa_name: String,
     /// The user's HPA behaviour.
     pub behavior: Option<HorizontalPodAutoscalerBehavior>,
+    /// Whether the target gets its original replicas back when the object goes.
+    pub restores: bool,
+    /// The types of all triggers, in the order of the spec.
+    pub types: Vec<String>,
+    /// What has no effect, to be told to a person.
+    pub remarks: Vec<ConfigError>,
 }
 
 /// A trigger, understood.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValidatedTrigger {
+    /// Its place in the spec.
+    pub index: usize,
     /// Its type.
     pub kind: String,
     /// What the source understood.
@@ -74,27 +100,29 @@ impl Target {
 const NOT_YET: &str = "is not supported yet";
 const LONGEST_NAME: usize = 63;
 
-/// The name of the HPA of the object `name`.
+/// The name of the HPA of the object `name` of `group`.
 #[must_use]
-pub fn hpa_name(name: &str, spec: &ScaledObjectSpec) -> String {
+pub fn hpa_name(group: Group, name: &str, spec: &ScaledObjectSpec) -> String {
     let named = spec.advanced.as_ref().and_then(|advanced| advanced.horizontal_pod_autoscaler_config.as_ref());
     named
         .and_then(|config| config.name.clone())
         .filter(|named| !named.is_empty())
-        .unwrap_or_else(|| format!("windlass-hpa-{name}"))
+        .unwrap_or_else(|| format!("{}{name}", group.hpa_prefix()))
 }
 
 /// Understands the spec of the object `name`.
 ///
 /// # Errors
 /// Everything that is wrong, each with its field and its fix.
-pub fn validate(name: &str, spec: &ScaledObjectSpec, settings: &Settings) -> Result<Validated, Vec<ConfigError>> {
+pub fn validate(name: &str, spec: &ScaledObjectSpec, inputs: Inputs<'_>) -> Result<Validated, Vec<ConfigError>> {
     let mut errors = Vec::new();
-    let target = target(spec, &mut errors);
+    let target = checked_target(spec, &mut errors);
     let bounds = bounds(spec, &mut errors);
-    unsupported(spec, &mut errors);
-
-    let hpa_name = hpa_name(name, spec);
+    if spec.advanced.as_ref().is_some_and(|advanced| advanced.scaling_modifiers.is_some()) {
+        let fix = "remove it; with several triggers the largest demand wins";
+        errors.push(error("spec.advanced.scalingModifiers", NOT_YET, fix));
+    }
+    let hpa_name = hpa_name(inputs.group, name, spec);
     if hpa_name.len() > LONGEST_NAME {
         errors.push(error(
             "spec.advanced.horizontalPodAutoscalerConfig.name",
@@ -111,14 +139,31 @@ pub fn validate(name: &str, spec: &ScaledObjectSpec, settings: &Settings) -> Res
         .and_then(|advanced| advanced.horizontal_pod_autoscaler_config.as_ref())
         .and_then(|config| config.behavior.clone());
     let scale_up = scale_up(behavior.as_ref(), &mut errors);
-    let (triggers, for_decision) = triggers(spec, &mut errors);
+    let triggers = triggers::read(spec, &inputs, &mut errors);
+    let fallback = fallback::read(spec, &triggers, &mut errors);
     let cooldown = whole_seconds("spec.cooldownPeriod", spec.cooldown_period, 300, &mut errors);
     let initial = whole_seconds("spec.initialCooldownPeriod", spec.initial_cooldown_period, 0, &mut errors);
     if !errors.is_empty() {
         return Err(errors);
     }
-    match Config::new(for_decision, bounds, cooldown, initial, scale_up, settings.startup_limit) {
-        Ok(config) => Ok(Validated { config, triggers, target, hpa_name, behavior }),
+    let limit = inputs.settings.startup_limit;
+    let config = if triggers.for_decision.is_empty() {
+        Config::for_resource_metrics(bounds, scale_up, limit)
+    } else {
+        Config::new(triggers.for_decision, bounds, cooldown, initial, scale_up, limit)
+    };
+    match config {
+        Ok(config) => Ok(Validated {
+            config: config.with_fallback(fallback),
+            triggers: triggers.read,
+            resources: triggers.resources,
+            target,
+            hpa_name,
+            behavior,
+            restores: spec.advanced.as_ref().and_then(|a| a.restore_to_original_replica_count).unwrap_or(false),
+            types: spec.triggers.iter().map(|trigger| trigger.kind.clone()).collect(),
+            remarks: triggers.remarks,
+        }),
         Err(invalid) => {
             let text = invalid.to_string();
             let (field, problem) = text.split_once(": ").unwrap_or(("spec", &text));
@@ -131,26 +176,33 @@ fn error(field: impl Into<String>, problem: impl Into<String>, fix: impl Into<St
     ConfigError { field: field.into(), problem: problem.into(), fix: fix.into() }
 }
 
-fn target(spec: &ScaledObjectSpec, errors: &mut Vec<ConfigError>) -> Target {
+/// What a spec scales, as far as it says.
+#[must_use]
+pub fn target(spec: &ScaledObjectSpec) -> Target {
     let reference = &spec.scale_target_ref;
-    if reference.name.trim().is_empty() {
-        errors.push(error("spec.scaleTargetRef.name", "is empty", "name the workload to scale"));
-    }
     let api_version = reference.api_version.as_deref().filter(|v| !v.is_empty()).unwrap_or("apps/v1");
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    if version.is_empty() || version.contains('/') {
-        errors.push(error(
-            "spec.scaleTargetRef.apiVersion",
-            format!("{api_version:?} is not a group and version"),
-            "write it as group/version, for example apps/v1",
-        ));
-    }
     Target {
         group: group.to_owned(),
         version: version.to_owned(),
         kind: reference.kind.clone().filter(|kind| !kind.is_empty()).unwrap_or_else(|| "Deployment".to_owned()),
         name: reference.name.clone(),
     }
+}
+
+fn checked_target(spec: &ScaledObjectSpec, errors: &mut Vec<ConfigError>) -> Target {
+    let target = target(spec);
+    if target.name.trim().is_empty() {
+        errors.push(error("spec.scaleTargetRef.name", "is empty", "name the workload to scale"));
+    }
+    if target.version.is_empty() || target.version.contains('/') {
+        errors.push(error(
+            "spec.scaleTargetRef.apiVersion",
+            format!("{:?} is not a group and version", target.api_version()),
+            "write it as group/version, for example apps/v1",
+        ));
+    }
+    target
 }
 
 fn bounds(spec: &ScaledObjectSpec, errors: &mut Vec<ConfigError>) -> Bounds {
@@ -180,89 +232,6 @@ fn whole_seconds(field: &str, value: Option<i32>, default: u64, errors: &mut Vec
         Some(Err(_)) => {
             errors.push(error(field, "is negative", "write whole seconds of at least 0"));
             Duration::ZERO
-        }
-    }
-}
-
-/// Fields that KEDA has and this version does not serve: silence would scale by something else than what was written.
-fn unsupported(spec: &ScaledObjectSpec, errors: &mut Vec<ConfigError>) {
-    if spec.fallback.is_some() {
-        errors.push(error("spec.fallback", NOT_YET, "remove it; while a source fails the replicas stay as they are"));
-    }
-    let Some(advanced) = &spec.advanced else { return };
-    if advanced.restore_to_original_replica_count == Some(true) {
-        errors.push(error("spec.advanced.restoreToOriginalReplicaCount", NOT_YET, "remove it or set it to false"));
-    }
-    if advanced.scaling_modifiers.is_some() {
-        errors.push(error(
-            "spec.advanced.scalingModifiers",
-            NOT_YET,
-            "remove it; with several triggers the largest demand wins",
-        ));
-    }
-}
-
-fn triggers(
-    spec: &ScaledObjectSpec,
-    errors: &mut Vec<ConfigError>,
-) -> (Vec<ValidatedTrigger>, Vec<windlass_decision::Trigger>) {
-    let interval = polling_interval(spec, errors);
-    let mut names = BTreeSet::new();
-    let mut triggers = Vec::with_capacity(spec.triggers.len());
-    let mut for_decision = Vec::with_capacity(spec.triggers.len());
-    if spec.triggers.is_empty() {
-        errors.push(error("spec.triggers", "is empty", "name at least one trigger"));
-    }
-    for (index, trigger) in spec.triggers.iter().enumerate() {
-        let at = |field: &str| format!("spec.triggers[{index}].{field}");
-        if let Some(name) = trigger.name.as_deref().filter(|name| !name.is_empty())
-            && !names.insert(name)
-        {
-            errors.push(error(at("name"), format!("{name:?} is used twice"), "give each trigger its own name"));
-        }
-        if trigger.authentication_ref.is_some() {
-            errors.push(error(at("authenticationRef"), NOT_YET, "remove it and give the credentials in metadata"));
-        }
-        let kind = metric_type(trigger, &at("metricType"), errors);
-        let given = Given::default();
-        let input = TriggerInput::new(&trigger.kind, &trigger.metadata, &given);
-        match windlass_sources::parse(input) {
-            Ok((parsed, _)) => {
-                for_decision.push(windlass_decision::Trigger {
-                    metric_name: format!("s{index}-{}", parsed.metric_name),
-                    kind,
-                    target: parsed.target,
-                    activation: parsed.activation,
-                });
-                triggers.push(ValidatedTrigger { kind: trigger.kind.clone(), parsed, interval });
-            }
-            Err(wrong) => {
-                errors.extend(wrong.into_iter().map(|e| error(at(&e.field), e.problem, e.fix)));
-            }
-        }
-    }
-    (triggers, for_decision)
-}
-
-fn polling_interval(spec: &ScaledObjectSpec, errors: &mut Vec<ConfigError>) -> Option<Duration> {
-    let written = spec.polling_interval?;
-    match u64::try_from(written) {
-        Ok(seconds) if seconds > 0 => Some(Duration::from_secs(seconds)),
-        _ => {
-            errors.push(error("spec.pollingInterval", format!("{written} is not above 0"), "write at least 1 second"));
-            None
-        }
-    }
-}
-
-fn metric_type(trigger: &Trigger, field: &str, errors: &mut Vec<ConfigError>) -> TargetKind {
-    match trigger.metric_type.as_deref() {
-        None | Some("" | "AverageValue") => TargetKind::AverageValue,
-        Some("Value") => TargetKind::Value,
-        Some(other) => {
-            let fix = "write AverageValue or Value; Utilization is for cpu and memory triggers only";
-            errors.push(error(field, format!("{other:?} does not fit this trigger"), fix));
-            TargetKind::AverageValue
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::served::to_milli;
-use crate::{Activity, Sample};
+use crate::{Activity, Fallback, Sample};
 
 /// A checked configuration. Built by [`Config::new`] only.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,7 @@ pub struct Config {
     initial_cooldown: Duration,
     scale_up: ScaleUp,
     startup_limit: Duration,
+    fallback: Option<Fallback>,
 }
 
 /// The replica bounds.
@@ -166,10 +167,33 @@ impl Config {
         scale_up: ScaleUp,
         startup_limit: Duration,
     ) -> Result<Self, InvalidConfig> {
-        let Bounds { min, max, idle } = bounds;
         if triggers.is_empty() {
             return Err(InvalidConfig::NoTriggers);
         }
+        Self::with_any_triggers(triggers, bounds, cooldown, initial_cooldown, scale_up, startup_limit)
+    }
+
+    /// The same for an object that has metrics only which the HPA reads by itself: it is always active.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn for_resource_metrics(
+        bounds: Bounds,
+        scale_up: ScaleUp,
+        startup_limit: Duration,
+    ) -> Result<Self, InvalidConfig> {
+        Self::with_any_triggers(Vec::new(), bounds, Duration::ZERO, Duration::ZERO, scale_up, startup_limit)
+    }
+
+    fn with_any_triggers(
+        triggers: Vec<Trigger>,
+        bounds: Bounds,
+        cooldown: Duration,
+        initial_cooldown: Duration,
+        scale_up: ScaleUp,
+        startup_limit: Duration,
+    ) -> Result<Self, InvalidConfig> {
+        let Bounds { min, max, idle } = bounds;
         if max == 0 {
             return Err(InvalidConfig::MaxIsZero);
         }
@@ -190,7 +214,19 @@ impl Config {
                 });
             }
         }
-        Ok(Self { triggers, bounds, cooldown, initial_cooldown, scale_up, startup_limit })
+        Ok(Self { triggers, bounds, cooldown, initial_cooldown, scale_up, startup_limit, fallback: None })
+    }
+
+    /// The same configuration with a fallback.
+    #[must_use]
+    pub fn with_fallback(self, fallback: Option<Fallback>) -> Self {
+        Self { fallback, ..self }
+    }
+
+    /// `fallback`.
+    #[must_use]
+    pub const fn fallback(&self) -> Option<Fallback> {
+        self.fallback
     }
 
     /// The triggers, in the order of the object.

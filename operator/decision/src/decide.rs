@@ -1,12 +1,12 @@
-//! The pipeline on one screen: demand -> activation -> scale-up policy -> cooldown -> bounds -> hand. It calls the rules in
+//! The pipeline on one screen: fallback -> demand -> activation -> scale-up policy -> cooldown -> bounds -> hand. It calls the rules in
 //! their order and keeps their trail; it holds no rule of its own.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::rules::{activation, bounds, by_hand, cooldown, demand, hold};
-use crate::{Config, Observation, Reason, Rule, Served, State, Step};
+use crate::rules::{activation, bounds, by_hand, cooldown, demand, fallback, hold};
+use crate::{Config, Observation, Rule, Served, State, Step};
 
 /// The answer to "what should the replica count be, and why".
 #[derive(Debug, Clone, PartialEq)]
@@ -105,15 +105,16 @@ pub fn decide(observation: &Observation, config: &Config, state: &State, now: Ti
     let limits = config.bounds();
     let current = observation.replicas;
     let mut trail = Vec::with_capacity(6);
+    let substituted = fallback::apply(observation, config, now, &mut trail);
+    let observation = substituted.as_ref().unwrap_or(observation);
 
     let demand = demand::apply(observation, config, now);
     let activity = activation::judge(observation, config, now);
     let clock = cooldown::advance(&state.cooldown, observation, &activity, now);
 
     let (verdict, desired) = match activity {
-        activation::Activity::Active { trigger } => {
+        activation::Activity::Active { reason } => {
             trail.push(demand.step(current));
-            let reason = trigger.map_or(Reason::Forced, |trigger| Reason::Active { trigger });
             if activation::must_activate(current, limits) {
                 let first = activation::first_write(&demand, config, current, reason, &mut trail);
                 (Verdict::Activate(first), first)

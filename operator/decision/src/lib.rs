@@ -14,6 +14,7 @@
 mod clock;
 mod config;
 mod decide;
+mod fallback;
 mod hand;
 pub mod hpa;
 mod observation;
@@ -31,10 +32,12 @@ pub use config::{
     Bounds, Config, InvalidConfig, PolicyKind, ScaleUp, ScalingPolicy, SelectPolicy, TargetKind, Trigger,
 };
 pub use decide::{Decision, Verdict, decide};
+pub use fallback::{Fallback, FallbackBehavior};
 pub use hand::{Hand, Pause};
 pub use observation::{
     Activity, Failure, FailureKind, HpaAnswer, MAX_VALUE, Observation, Outcome, Reading, Sample, fresh_window,
 };
 pub use reason::{FirstStep, Reason, Rule, Step};
+pub use rules::fallback::in_fallback;
 pub use served::Served;
 pub use state::{Cooldown, Hold, State};

@@ -52,6 +52,8 @@ pub struct Reading {
     pub last_ok: Option<Sample>,
     /// How often this trigger is read at present.
     pub interval: Duration,
+    /// How often it has failed since it last was good, as a fallback counts it.
+    pub failures: u32,
 }
 
 /// The answer to one query: a reading is good, failed or absent, and nothing else. Only `Ok` can activate or deactivate.

@@ -9,6 +9,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Rule {
+    /// What is taken in the place of a source that cannot be read.
+    Fallback,
     /// What the readings ask for.
     Demand,
     /// Whether there is work, and what 0 becomes.
@@ -96,6 +98,15 @@ pub enum Reason {
         /// `minReplicaCount`.
         min: u32,
     },
+    /// A trigger has failed too often, and the fallback is taken in its place.
+    Fallback {
+        /// Index of the trigger.
+        trigger: usize,
+        /// What the fallback asks for.
+        replicas: u32,
+    },
+    /// The object has no trigger of its own, only metrics that the HPA reads by itself.
+    ResourceMetricsOnly,
     /// A person has the object count as active.
     Forced,
     /// A person has paused scaling.
@@ -144,6 +155,10 @@ impl fmt::Display for Reason {
             Self::CooledDown => f.write_str("the cooldown has passed"),
             Self::NeverActive => f.write_str("it was never active"),
             Self::KeepsMinimum { min } => write!(f, "the minimum is {min}"),
+            Self::Fallback { trigger, replicas } => {
+                write!(f, "trigger {trigger} cannot be read, and the fallback asks for {replicas}")
+            }
+            Self::ResourceMetricsOnly => f.write_str("the HPA scales by cpu or memory alone, which is always active"),
             Self::Forced => f.write_str("activation is forced by hand"),
             Self::Paused => f.write_str("scaling is paused by hand"),
             Self::ScaleInPaused => f.write_str("scaling in is paused by hand"),

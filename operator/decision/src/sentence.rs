@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::{Config, Decision, FirstStep, Reason, TargetKind, Verdict};
+use crate::{Config, Decision, FirstStep, Reason, Rule, Step, TargetKind, Verdict};
 
 impl Decision {
     /// The decision and its reason as one sentence without a full stop, for events, conditions and people. `current` is
@@ -33,6 +33,11 @@ impl Decision {
         }
     }
 
+    /// The first step that is about readings.
+    fn first(&self) -> Option<&Step> {
+        self.trail.iter().find(|step| step.rule != Rule::Fallback)
+    }
+
     /// What work there is, and what kept the figure from being the demand.
     fn work(&self, config: &Config) -> String {
         let mut text = String::with_capacity(96);
@@ -40,13 +45,23 @@ impl Decision {
             Reason::Active { trigger } => Some(trigger),
             _ => None,
         });
+        let fallback = self.trail.iter().find_map(|step| match step.reason {
+            Reason::Fallback { trigger, replicas } => Some((trigger, replicas)),
+            _ => None,
+        });
+        let forced = self.trail.iter().any(|step| step.reason == Reason::Forced);
         for step in &self.trail {
             // Writing to a string does not fail.
             let _ = match &step.reason {
                 Reason::TriggerAsks { replicas: 0, .. } | Reason::NoReading => match active {
                     Some(trigger) => write!(text, "{} has work", name(config, trigger)),
-                    None => write!(text, "activation is forced by hand"),
+                    None if forced => write!(text, "activation is forced by hand"),
+                    None => write!(text, "cpu and memory are always active"),
                 },
+                Reason::TriggerAsks { trigger, .. } if fallback.is_some_and(|(other, _)| other == *trigger) => {
+                    let replicas = fallback.map_or(0, |(_, replicas)| replicas);
+                    write!(text, "{} cannot be read and its fallback is {replicas}", name(config, *trigger))
+                }
                 Reason::TriggerAsks { trigger, value, target, replicas: asked } => {
                     reads(&mut text, config, *trigger, *value, *target, *asked)
                 }
@@ -92,7 +107,7 @@ impl Decision {
                 format!("no trigger has work and the minimum is {min}")
             }
             // Below the activation value, and still more than the minimum asks for.
-            Some(Reason::KeepsMinimum { .. }) => match self.trail.first().map(|step| &step.reason) {
+            Some(Reason::KeepsMinimum { .. }) => match self.first().map(|step| &step.reason) {
                 Some(Reason::TriggerAsks { trigger, value, target, replicas }) => {
                     let mut text = String::new();
                     let _ = reads(&mut text, config, *trigger, *value, *target, *replicas);
@@ -107,7 +122,7 @@ impl Decision {
     /// Why nothing may move.
     fn blind(&self, config: &Config) -> String {
         let all = config.triggers().len();
-        match self.trail.first().map(|step| &step.reason) {
+        match self.first().map(|step| &step.reason) {
             Some(Reason::PartialReading { missing }) => {
                 format!(
                     "{missing} of {all} triggers {} no usable reading and no other has work",

@@ -93,7 +93,7 @@ impl World {
         for namespace in ["default", "kube-system", SYSTEM_NAMESPACE] {
             world.create(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}))?;
         }
-        for crd in windlass_crd::crds() {
+        for crd in windlass_crd::crds(windlass_crd::Group::Windlass) {
             world.create(serde_json::to_value(crd)?)?;
         }
         for object in metrics_service() {

@@ -44,7 +44,7 @@ impl<'a> Operated<'a> {
         let interval = u64::try_from(object.interval.as_millis()).unwrap_or(u64::MAX).max(1);
         // The object is as old as it takes for nothing to be new to it.
         let long_ago = start.saturating_sub(jiff::SignedDuration::from_hours(24 * 365)).unwrap_or(Timestamp::MIN);
-        let reading = Reading { latest: None, last_ok: None, interval: object.interval };
+        let reading = Reading { interval: object.interval, ..Reading::default() };
         Self {
             object,
             hpa: Autoscaler::new(&object.hpa, settings.hpa_phase),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use windlass_crd::{ScaledObject, Settings, Validated};
+use windlass_crd::{Inputs, ScaledObject, Validated};
 use windlass_decision::{Bounds, Config, InvalidConfig, TargetKind, hpa};
 use windlass_sources::rabbitmq::Mode;
 use windlass_sources::{ConfigError, Query};
@@ -104,7 +104,7 @@ impl Policy {
     pub fn from_object(name: &str, object: &ScaledObject, interval: Option<Duration>) -> Result<Self, PolicyError> {
         let own_name = object.metadata.name.as_deref().unwrap_or(name);
         let valid =
-            windlass_crd::validate(own_name, &object.spec, &Settings::default()).map_err(PolicyError::Refused)?;
+            windlass_crd::validate(own_name, &object.spec, Inputs::default()).map_err(PolicyError::Refused)?;
         let mut notes = Vec::new();
         if valid.triggers.len() > 1 {
             notes.push(format!("{name}: only the first of its {} triggers is replayed", valid.triggers.len()));

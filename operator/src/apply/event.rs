@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::ObjectMeta;
-use windlass_crd::{GROUP, VERSION};
 use windlass_decision::Clock;
 
 use crate::apply::writer::{FIELD_MANAGER, WriteError, Writer};
@@ -44,7 +43,7 @@ impl Events {
                 ..ObjectMeta::default()
             },
             involved_object: ObjectReference {
-                api_version: Some(format!("{GROUP}/{VERSION}")),
+                api_version: Some(key.group.api_version()),
                 kind: Some("ScaledObject".to_owned()),
                 name: Some(key.name.to_string()),
                 namespace: Some(key.namespace.to_string()),

@@ -8,14 +8,15 @@ use k8s_openapi::api::autoscaling::v1::{Scale as ScaleObject, ScaleSpec};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{DynamicObject, ObjectMeta};
 use kube::{Api, Client};
-use windlass_crd::{GROUP, ScaledObject, ScaledObjectStatus, VERSION};
+use windlass_crd::ScaledObjectStatus;
+use windlass_decision::Verdict;
 
 use crate::apply::writer::{WriteError, Writer};
 use crate::cache::version;
 use crate::key::ObjectKey;
 use crate::mutant::{self, Mutant};
-use crate::plan::{Effect, Note, Scale};
-use crate::world::SeenHpa;
+use crate::plan::{Effect, Mark, Note, Scale};
+use crate::seen::SeenHpa;
 
 pub use event::Events;
 
@@ -119,29 +120,45 @@ pub async fn apply(effect: &Effect, key: &ObjectKey, uid: &str, ctx: &Ctx) -> Re
         Effect::Scale(scale) => {
             let version = write_scale(scale, key, client, &ctx.writer).await.map_err(failed("write the replicas"))?;
             tracing::info!(
-                object = %key, from = scale.seen.replicas, to = scale.to, verdict = scale.verdict.as_str(), why = scale.why,
+                object = %key, from = scale.seen.replicas, to = scale.to, verdict = scale.verdict.map_or("restore", Verdict::as_str), why = scale.why,
                 "scaled"
             );
             Ok(Applied::Scaled { scale: scale.clone(), version })
         }
         Effect::Status { status, only_at } => {
-            let api: Api<ScaledObject> = Api::namespaced(client, &key.namespace);
+            let api = scaled_objects(client, key);
             let mut body = serde_json::json!({
-                "apiVersion": format!("{GROUP}/{VERSION}"), "kind": "ScaledObject",
+                "apiVersion": key.group.api_version(), "kind": "ScaledObject",
                 "metadata": {"name": &*key.name, "namespace": &*key.namespace, "uid": uid},
                 "status": status,
             });
             if let Some(version) = only_at {
                 body["metadata"]["resourceVersion"] = version.to_string().into();
             }
-            let written = ctx.writer.apply_status(&api, &key.name, &body).await.map_err(failed("write the status"))?;
+            let written = ctx.writer.apply_status("ScaledObject", &api, &key.name, &body).await;
+            let written = written.map_err(failed("write the status"))?;
             Ok(Applied::Status { status: status.clone(), version: version(&written.metadata) })
+        }
+        Effect::Mark(Mark { version, labels, finalizers }) => {
+            let body = serde_json::json!({"metadata": {
+                "uid": uid, "resourceVersion": version.to_string(), "labels": labels, "finalizers": finalizers,
+            }});
+            match ctx.writer.merge("ScaledObject", &scaled_objects(client, key), &key.name, &body).await {
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(failed("write the object's finalizers")(error)),
+            }
+            Ok(Applied::Nothing)
         }
         Effect::Event(note) => {
             tell(note, key, uid, ctx).await;
             Ok(Applied::Nothing)
         }
     }
+}
+
+fn scaled_objects(client: Client, key: &ObjectKey) -> Api<DynamicObject> {
+    Api::namespaced_with(client, &key.namespace, &crate::world::scaled_objects(key.group))
 }
 
 /// Writes an event. One that cannot be written is logged and lost: it must not hold up scaling.

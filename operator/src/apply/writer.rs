@@ -111,12 +111,13 @@ impl Writer {
         self.write(short_name::<K>(), api.patch(name, &Self::apply_params(), &Patch::Apply(body))).await
     }
 
-    /// Server-side apply of the status subresource, forced, as [`FIELD_MANAGER`].
+    /// Server-side apply of the status subresource of a `kind`, forced, as [`FIELD_MANAGER`].
     ///
     /// # Errors
     /// See [`WriteError`].
     pub async fn apply_status<K>(
         &self,
+        kind: &'static str,
         api: &Api<K>,
         name: &str,
         body: &(impl Serialize + Debug + Sync),
@@ -124,19 +125,25 @@ impl Writer {
     where
         K: Clone + DeserializeOwned + Debug,
     {
-        self.write(short_name::<K>(), api.patch_status(name, &Self::apply_params(), &Patch::Apply(body))).await
+        self.write(kind, api.patch_status(name, &Self::apply_params(), &Patch::Apply(body))).await
     }
 
-    /// Merge patch.
+    /// Merge patch of a `kind`.
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub async fn merge<K>(&self, api: &Api<K>, name: &str, body: &serde_json::Value) -> Result<K, WriteError>
+    pub async fn merge<K>(
+        &self,
+        kind: &'static str,
+        api: &Api<K>,
+        name: &str,
+        body: &serde_json::Value,
+    ) -> Result<K, WriteError>
     where
         K: Clone + DeserializeOwned + Debug,
     {
         self.write(
-            short_name::<K>(),
+            kind,
             api.patch(
                 name,
                 &PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() },

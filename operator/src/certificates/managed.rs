@@ -235,7 +235,7 @@ impl Manager {
                 "metadata": {"resourceVersion": found.metadata.resource_version},
                 "spec": {"caBundle": wanted, "insecureSkipTLSVerify": false},
             });
-            match self.writer.merge(&api, API_SERVICE, &patch).await {
+            match self.writer.merge("APIService", &api, API_SERVICE, &patch).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_conflict() => {}
                 Err(source) => return Err(ManageError::Write { what: WHAT, source }),

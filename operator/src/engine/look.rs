@@ -6,19 +6,23 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::ApiResource;
 use tokio::time::Instant;
-use windlass_crd::{ScaledObjectStatus, Target, Validated};
-use windlass_decision::{Decision, Hand, Observation, decide};
+use windlass_crd::{Group, ScaledObjectStatus, Target, Validated};
+use windlass_decision::{Decision, Hand, Observation, decide, in_fallback};
 
 use crate::engine::Engine;
 use crate::engine::memory::{Basis, Memory};
 use crate::external_metrics::{ServedMetric, ServedValue};
 use crate::key::ObjectKey;
-use crate::plan::{self, Effect, Snapshot, plan, refuse};
+use crate::plan::{self, Effect, Note, Snapshot, plan, refuse};
 use crate::status;
-use crate::world::{Looked, SeenObject, SeenTarget};
+use crate::seen::{SeenObject, SeenTarget};
+use crate::world::Looked;
 
 /// The least time between two writes of an object's status that are not part of a scaling.
 const STATUS_PACE: Duration = Duration::from_secs(1);
+
+/// The least time until it is looked again whether KEDA still runs.
+const STAND_BACK: Duration = Duration::from_secs(1);
 
 /// What a decision was made from and what it was.
 struct Seen<'a> {
@@ -35,7 +39,9 @@ struct Seen<'a> {
 impl Engine {
     /// Looks at one object; `Some` if there is something to do.
     pub(super) fn look(&self, key: &ObjectKey, objects: &mut BTreeMap<ObjectKey, Memory>) -> Option<Vec<Effect>> {
-        let Some(object) = self.world.objects.get(key).filter(|object| !object.deleting) else {
+        let seen = self.world.objects.get(key);
+        let waits_for_us = |object: &SeenObject| object.finalizers.iter().any(|name| name == key.group.finalizer());
+        let Some(object) = seen.filter(|object| !object.deleting || waits_for_us(object)) else {
             if let Some(memory) = objects.remove(key) {
                 self.forget(key, &memory);
             }
@@ -50,12 +56,16 @@ impl Engine {
             *memory = Memory::of(&object.uid);
         }
         memory.believe(&object);
-        if memory.generation != Some(object.generation) {
-            self.understand(key, &object, memory);
+        self.keep_understood(key, &object, memory);
+        if key.group == Group::Keda
+            && let Some(until) = self.world.keda.lives_until(self.clock.now())
+        {
+            return self.stand_back(key, until, memory);
         }
         let effects = match (memory.valid.clone(), &object.hand) {
+            _ if object.deleting => self.farewell(key, &object, memory),
             (_, Err(problem)) => {
-                self.table.remove(&key.namespace, &key.name);
+                self.table.remove(key);
                 self.refused(key, &object, problem, memory)
             }
             (Some(Ok(valid)), Ok(hand)) => self.decide(key, &object, &valid, *hand, memory),
@@ -78,10 +88,11 @@ impl Engine {
             Ok(None) => return Vec::new(),
             Err(problem) => {
                 // Nothing is served, so that the HPA gets an error and moves nothing.
-                self.table.remove(&key.namespace, &key.name);
+                self.table.remove(key);
                 return self.refused(key, object, &problem, memory);
             }
         };
+        memory.stood_back = false;
         let Some(triggers) = self.readings.of(key) else { return Vec::new() };
         let now = self.clock.now();
         let observation = Observation {
@@ -90,7 +101,7 @@ impl Engine {
             ready: target.ready,
             created_at: object.created_at,
             last_active_time: last_active(memory.current_status(object), target.replicas, now),
-            hpa_answer: self.table.answered(&key.namespace, &key.name),
+            hpa_answer: self.table.answered(key),
             since_last: memory.decided_at.replace(Instant::now()).map(|at| at.elapsed()),
             hand,
         };
@@ -111,8 +122,24 @@ impl Engine {
         if memory.is_waiting() { Vec::new() } else { self.plan(&seen, memory) }
     }
 
+    /// KEDA itself runs: nothing of this object is ours to write until its Lease has run out.
+    fn stand_back(&self, key: &ObjectKey, until: Timestamp, memory: &mut Memory) -> Option<Vec<Effect>> {
+        self.table.remove(key);
+        let left = Duration::try_from(until.duration_since(self.clock.now())).unwrap_or_default();
+        self.queue.mark_in(key, left.max(STAND_BACK));
+        if std::mem::replace(&mut memory.stood_back, true) {
+            return None;
+        }
+        Some(vec![Effect::Event(Note {
+            warning: false,
+            reason: "KEDAScalersStopped",
+            message: "KEDA itself runs (its Lease operator.keda.sh is held), so that Windlass only watches this object"
+                .to_owned(),
+        })])
+    }
+
     /// The target, `None` while it is not known yet, or why there is none to scale.
-    fn find_target(
+    pub(super) fn find_target(
         &self,
         key: &ObjectKey,
         object: &SeenObject,
@@ -141,7 +168,7 @@ impl Engine {
     }
 
     /// The scaled object that was there first, if another scales the same target.
-    fn owner(&self, key: &ObjectKey, object: &SeenObject, target: &Target) -> Option<ObjectKey> {
+    pub(super) fn owner(&self, key: &ObjectKey, object: &SeenObject, target: &Target) -> Option<ObjectKey> {
         let rivals = self.world.rivals(key, target);
         let older = rivals.into_iter().filter(|rival| {
             self.world
@@ -162,7 +189,8 @@ impl Engine {
         let wanted = (!settled && is_heard).then(|| {
             let hpa_trouble = memory.hpa_trouble.as_ref().map(|(trouble, _)| trouble.as_str());
             let said = status::Decided { valid, observation, decision, plural: &resource.plural, hpa_trouble };
-            status::decided(object, &current, said, memory.failing == basis.failing, *now)
+            let whole = status::decided(object, &current, said, memory.failing == basis.failing, *now);
+            self.world.keda.fitted(key.group, whole)
         });
         let changed = wanted.as_ref().is_some_and(|wanted| *wanted != current);
         if changed && paced {
@@ -173,14 +201,14 @@ impl Engine {
         }
 
         // One of another object under the same name is not this one's: it must not be compared, let alone overwritten.
-        let found = self.world.hpas.get(&ObjectKey::new(&key.namespace, &valid.hpa_name));
-        let ours = found.filter(|hpa| hpa.owner().as_deref() == Some(&*key.name));
+        let found = self.world.hpas.get(&ObjectKey::of(key.group, &key.namespace, &valid.hpa_name));
+        let ours = found.filter(|hpa| hpa.owner(key.group) == Some(&*key.name));
         if observation.hand.pause.is_some() {
             // It is to be gone: what was written before the pause must not be believed to be there.
             memory.forget_hpa();
         }
         let hpa = memory.newest_hpa(ours);
-        let right_at = hpa.as_ref().map(|hpa| (hpa.version, object.generation, observation.hand));
+        let right_at = hpa.as_ref().map(|hpa| (hpa.version, object.version));
         let in_trouble = memory.hpa_trouble.as_ref().is_some_and(|(_, until)| *until > Instant::now());
         let mut old_hpas = self.world.hpas_of(key, &object.uid);
         old_hpas.retain(|hpa| hpa.meta.name.as_ref() != Some(&valid.hpa_name));
@@ -200,6 +228,15 @@ impl Engine {
                 wanted: wanted.as_ref().filter(|_| changed && !paced),
             },
         );
+        let mut effects = effects;
+        if !valid.remarks.is_empty() && !std::mem::replace(&mut memory.remarked, true) {
+            let message = status::problems(&valid.remarks);
+            effects.push(Effect::Event(Note { warning: true, reason: "KEDAScalerInfo", message }));
+        }
+        if effects.is_empty() {
+            // Last of all, once nothing else is to be written: each of them is bound to the object's version.
+            effects.extend(plan::marks(key, object, valid));
+        }
         let is_wrong = |effect: &Effect| matches!(effect, Effect::ApplyHpa { .. } | Effect::DeleteHpa { .. });
         if check_hpa && !effects.iter().any(is_wrong) {
             memory.hpa_right_at = right_at;
@@ -227,9 +264,9 @@ impl Engine {
                     Some(ServedValue { milli: served.milli, at: served.at, fresh_until: served.fresh_until });
             }
         }
-        self.table.set(&key.namespace, &key.name, metrics);
+        self.table.set(key, metrics);
         if decision.next.hold.is_some() && memory.state.hold != decision.next.hold {
-            self.table.watch_answer(&key.namespace, &key.name);
+            self.table.watch_answer(key);
         }
     }
 
@@ -255,7 +292,8 @@ impl Engine {
         }
         memory.status_right_at = None;
         let current = memory.current_status(object);
-        let effects = refuse(object, current, &status::refused(object, current, problem, self.clock.now()));
+        let wanted = status::refused(object, current, problem, self.clock.now());
+        let effects = refuse(object, current, &self.world.keda.fitted(key.group, wanted));
         if !effects.is_empty() && memory.status_at.is_some_and(|at| at.elapsed() < STATUS_PACE) {
             self.queue.mark_in(key, STATUS_PACE);
             return Vec::new();
@@ -273,6 +311,7 @@ fn last_active(status: &ScaledObjectStatus, replicas: u32, now: Timestamp) -> Op
 }
 
 fn basis(seen: &Seen<'_>, memory: &Memory) -> Basis {
+    let bit = |index: usize| 1_u64.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
     let Seen { object, valid, observation, decision, now, .. } = seen;
     let mut basis = Basis {
         verdict: decision.verdict.as_str(),
@@ -282,11 +321,12 @@ fn basis(seen: &Seen<'_>, memory: &Memory) -> Basis {
         generation: object.generation,
         version: memory.status_version(object),
         trouble: memory.hpa_trouble.is_some(),
+        fallback: in_fallback(observation, &valid.config).fold(0, |bits, index| bits | bit(index)),
     };
     for (index, (trigger, reading)) in valid.config.triggers().iter().zip(&observation.triggers).enumerate() {
-        let bit = 1_u64.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
-        basis.usable |= if reading.usable(*now).is_some() { bit } else { 0 };
-        basis.active |= if reading.good(*now).is_some_and(|sample| trigger.is_active(sample)) { bit } else { 0 };
+        basis.usable |= if reading.usable(*now).is_some() { bit(index) } else { 0 };
+        let active = reading.good(*now).is_some_and(|sample| trigger.is_active(sample));
+        basis.active |= if active { bit(index) } else { 0 };
     }
     basis
 }

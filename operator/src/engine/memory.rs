@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use windlass_crd::{ScaledObjectStatus, Validated};
-use windlass_decision::{FailureKind, Hand, State};
-use windlass_sources::ConfigError;
+use windlass_decision::{FailureKind, State};
+use windlass_sources::{ConfigError, Given};
 
 use crate::apply::Applied;
+use crate::environment::Containers;
 use crate::mutant::{self, Mutant};
-use crate::world::{SeenHpa, SeenObject, SeenTarget};
+use crate::seen::{SeenHpa, SeenObject, SeenTarget};
 
 /// How long a written HPA is believed in although the watch does not show it: it may have been deleted meanwhile.
 const BELIEF: Duration = Duration::from_secs(10);
@@ -29,6 +30,12 @@ pub(super) struct Memory {
     pub uid: String,
     pub generation: Option<i64>,
     pub valid: Option<Result<Arc<Validated>, Arc<[ConfigError]>>>,
+    /// What the triggers are given from elsewhere, and what that was made from; `None` while they refer to nothing.
+    pub given: Option<(GivenBasis, Result<Vec<Given>, Vec<ConfigError>>)>,
+    /// It has been told that KEDA runs, and that the object is left to it.
+    pub stood_back: bool,
+    /// The remarks about this generation have been told.
+    pub remarked: bool,
     pub state: State,
     /// When the last decision was made.
     pub decided_at: Option<Instant>,
@@ -40,8 +47,8 @@ pub(super) struct Memory {
     pub retry: Option<(Duration, Instant)>,
     /// Why the HPA cannot be written, and when to try again.
     pub hpa_trouble: Option<(String, Instant)>,
-    /// The HPA's version, and the object's generation and annotations, that were found to agree.
-    pub hpa_right_at: Option<(u64, i64, Hand)>,
+    /// The versions of the HPA and of the object that were found to agree.
+    pub hpa_right_at: Option<(u64, u64)>,
     /// The triggers that failed at the last look.
     pub failing: Vec<(usize, FailureKind)>,
     /// What the status was made from when it was last found right.
@@ -65,6 +72,14 @@ pub(super) struct Basis {
     pub generation: i64,
     pub version: u64,
     pub trouble: bool,
+    pub fallback: u64,
+}
+
+/// What a resolution of references was made from: while this stays the same, so does what they come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GivenBasis {
+    pub revision: u64,
+    pub containers: Option<Containers>,
 }
 
 impl Memory {

@@ -3,6 +3,7 @@
 //! Deciding is synchronous and done here, one object after the other; writes run beside it, at most one plan for each
 //! object at a time, and what they brought about is believed until the watches have caught up.
 
+mod farewell;
 mod look;
 mod memory;
 mod subscribe;
@@ -23,6 +24,7 @@ use windlass_sources::poller::Poller;
 use crate::apply::{Applied, ApplyError, Ctx, apply, tell};
 use crate::engine::memory::Memory;
 use crate::external_metrics::ServedTable;
+use crate::givens::Givens;
 use crate::key::ObjectKey;
 #[cfg(feature = "mutants")]
 use crate::mutant::{self, Mutant};
@@ -49,6 +51,8 @@ pub struct Engine {
     pub world: Arc<World>,
     /// Who wants a look.
     pub queue: Arc<Queue>,
+    /// What triggers are given from elsewhere.
+    pub givens: Arc<Givens>,
     /// The newest readings.
     pub readings: Arc<Readings>,
     /// Reads the sources.

@@ -1,37 +1,113 @@
 //! From a spec to what is read for it, and back to nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use windlass_crd::{Validated, validate};
+use windlass_crd::{Inputs, ScaledObjectSpec, Validated, target, validate};
 use windlass_decision::State;
-use windlass_sources::ConfigError;
 use windlass_sources::poller::{Interval, Subscription};
+use windlass_sources::{ConfigError, Given};
 
 use crate::engine::Engine;
-use crate::engine::memory::Memory;
+use crate::engine::memory::{GivenBasis, Memory};
+use crate::givens::{Resolution, refers};
 use crate::key::ObjectKey;
 use crate::mutant::{self, Mutant};
 use crate::readings::subscription_key;
-use crate::world::SeenObject;
+use crate::seen::SeenObject;
+use crate::world::Looked;
+
+/// When to look again for a target whose kind has not been listed yet.
+const NOT_LISTED: Duration = Duration::from_millis(100);
+/// When to look again for a target that is not there, and whose environment may be needed.
+const NO_TARGET: Duration = Duration::from_secs(5);
 
 impl Engine {
-    /// Reads a new spec, and subscribes to what it asks for.
-    pub(super) fn understand(&self, key: &ObjectKey, object: &SeenObject, memory: &mut Memory) {
+    /// Reads the spec where it or what it refers to has changed, and subscribes to what it asks for.
+    pub(super) fn keep_understood(&self, key: &ObjectKey, object: &SeenObject, memory: &mut Memory) {
+        let is_new = memory.generation != Some(object.generation);
+        if !is_new && memory.given.is_none() {
+            return;
+        }
+        let Ok(spec) = &object.spec else {
+            let why = object.spec.as_ref().err().cloned().unwrap_or_default();
+            memory.given = None;
+            let error = ConfigError { field: "spec".into(), problem: why, fix: "correct it".into() };
+            return self.understand(key, object, Err(vec![error]), memory);
+        };
+        let given = match self.given(key, spec, is_new, memory) {
+            Some(given) => given,
+            // Not heard of yet, or nothing new.
+            None => return,
+        };
+        let mut spec = spec.clone();
+        if mutant::is(Mutant::NoCooldown) {
+            spec.cooldown_period = Some(0);
+        }
+        let valid = given.and_then(|given| {
+            let inputs = Inputs { group: key.group, given: &given, settings: self.settings };
+            validate(&key.name, &spec, inputs)
+        });
+        self.understand(key, object, valid, memory);
+    }
+
+    /// What the triggers are given from elsewhere; `None` where that is not known yet, or is what it was.
+    fn given(
+        &self,
+        key: &ObjectKey,
+        spec: &ScaledObjectSpec,
+        is_new: bool,
+        memory: &mut Memory,
+    ) -> Option<Result<Vec<Given>, Vec<ConfigError>>> {
+        if !refers(spec) {
+            if memory.given.take().is_some() {
+                self.givens.forget(key);
+            }
+            return Some(Ok(Vec::new()));
+        }
+        let containers = match self.world.peek(&key.namespace, &target(spec)) {
+            Looked::NotYet => {
+                self.queue.mark_in(key, NOT_LISTED);
+                return None;
+            }
+            Looked::Found(seen, _) => seen.containers.clone(),
+            Looked::Missing | Looked::UnknownKind(_) => None,
+        };
+        let basis = GivenBasis { revision: self.givens.revision(), containers };
+        if !is_new && memory.given.as_ref().is_some_and(|(before, _)| *before == basis) {
+            if basis.containers.is_none() && memory.given.as_ref().is_some_and(|(_, given)| given.is_err()) {
+                // What is not understood is not told of its target's changes.
+                self.queue.mark_in(key, NO_TARGET);
+            }
+            return None;
+        }
+        let given = match self.givens.resolve(key, spec, basis.containers.as_ref()) {
+            Resolution::NotYet => return None,
+            Resolution::Given(given) => Ok(given),
+            Resolution::Wrong(errors) => {
+                self.queue.mark_in(key, NO_TARGET);
+                Err(errors)
+            }
+        };
+        let same = memory.given.replace((basis, given.clone())).is_some_and(|(_, before)| before == given);
+        (is_new || !same).then_some(given)
+    }
+
+    fn understand(
+        &self,
+        key: &ObjectKey,
+        object: &SeenObject,
+        valid: Result<Validated, Vec<ConfigError>>,
+        memory: &mut Memory,
+    ) {
         let before = memory.valid.take().and_then(Result::ok);
-        memory.generation = Some(object.generation);
+        if memory.generation.replace(object.generation) != Some(object.generation) {
+            memory.remarked = false;
+        }
         memory.hpa_right_at = None;
         memory.hpa_trouble = None;
         memory.retry = None;
-        let mut seen = object.spec.clone();
-        if mutant::is(Mutant::NoCooldown)
-            && let Ok(spec) = &mut seen
-        {
-            spec.cooldown_period = Some(0);
-        }
-        let spec = seen.as_ref().map_err(|error| {
-            vec![ConfigError { field: "spec".into(), problem: error.clone(), fix: "correct it".into() }]
-        });
-        let valid = spec.and_then(|spec| validate(&key.name, spec, &self.settings)).map(Arc::new).map_err(Arc::from);
+        let valid = valid.map(Arc::new).map_err(Arc::from);
         if let Some(old) = &before
             && valid.as_ref().ok().map(|new: &Arc<Validated>| &new.target) != Some(&old.target)
         {
@@ -40,11 +116,13 @@ impl Engine {
         }
         match &valid {
             Ok(new) => {
-                let reads_the_same = before
-                    .is_some_and(|old| old.triggers == new.triggers && old.config.triggers() == new.config.triggers());
-                if !reads_the_same {
+                // With other credentials for the same figures, what is known of them is still true.
+                let same_figures = before.as_ref().is_some_and(|old| old.config.triggers() == new.config.triggers());
+                if !same_figures {
                     memory.state = State::default();
-                    self.subscribe(key, new);
+                }
+                if !same_figures || before.is_none_or(|old| old.triggers != new.triggers) {
+                    self.subscribe(key, new, same_figures);
                 }
             }
             Err(_) => self.unsubscribe(key),
@@ -52,29 +130,35 @@ impl Engine {
         memory.valid = Some(valid);
     }
 
-    fn subscribe(&self, key: &ObjectKey, valid: &Validated) {
+    fn subscribe(&self, key: &ObjectKey, valid: &Validated, same_figures: bool) {
         let names: Vec<_> = valid.config.triggers().iter().map(|trigger| trigger.metric_name.clone()).collect();
         let kept: Vec<_> = names.iter().map(String::as_str).collect();
         self.telemetry.keep_triggers(&key.namespace, &key.name, &kept);
-        let intervals = valid.triggers.iter().map(|t| t.interval.unwrap_or(t.parsed.default_interval)).collect();
-        self.readings.expect(key, names, intervals);
-        let subscriptions = valid.triggers.iter().map(|trigger| Subscription {
+        let interval = |written: Option<Duration>, default| written.map_or(Interval::Default(default), Interval::Written);
+        let intervals: Vec<_> =
+            valid.triggers.iter().map(|t| interval(t.interval, t.parsed.default_interval)).collect();
+        if !same_figures {
+            self.readings.expect(key, names, &intervals);
+        }
+        let subscriptions = valid.triggers.iter().zip(intervals).map(|(trigger, interval)| Subscription {
             connection: trigger.parsed.connection.clone(),
             query: trigger.parsed.query.clone(),
-            interval: trigger.interval.map_or(Interval::Default(trigger.parsed.default_interval), Interval::Written),
+            interval,
         });
         self.poller.set(subscription_key(key), subscriptions.collect());
     }
 
-    fn unsubscribe(&self, key: &ObjectKey) {
+    /// Nothing is read or served for the object any more.
+    pub(super) fn unsubscribe(&self, key: &ObjectKey) {
         self.poller.remove(&subscription_key(key));
         self.readings.forget(key);
-        self.table.remove(&key.namespace, &key.name);
+        self.table.remove(key);
     }
 
     /// The object is gone.
     pub(super) fn forget(&self, key: &ObjectKey, memory: &Memory) {
         self.unsubscribe(key);
+        self.givens.forget(key);
         self.queue.cancel_timer(key);
         self.telemetry.forget(&key.namespace, &key.name);
         if let Some(Ok(valid)) = &memory.valid {

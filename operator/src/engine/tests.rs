@@ -19,7 +19,7 @@ use super::*;
 use crate::apply::Events;
 use crate::apply::writer::Writer;
 use crate::plan::{Note, Scale};
-use crate::world::SeenTarget;
+use crate::seen::SeenTarget;
 
 #[derive(Debug)]
 struct StandingClock;
@@ -76,9 +76,9 @@ fn first_activation() -> Vec<Effect> {
             kind: "Deployment".to_owned(),
             name: "worker".to_owned(),
         },
-        seen: SeenTarget { uid: "uid-2".to_owned(), version: 7, replicas: 0, ready: 0 },
+        seen: SeenTarget { uid: "uid-2".to_owned(), version: 7, replicas: 0, ready: 0, containers: None },
         to: 4,
-        verdict: Verdict::Activate(4),
+        verdict: Some(Verdict::Activate(4)),
         why: "there is work".to_owned(),
     };
     let note = Note { warning: false, reason: "ScaledObjectReady", message: "all is well".to_owned() };

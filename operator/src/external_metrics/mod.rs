@@ -21,7 +21,7 @@ mod table;
 pub use front_proxy::{CONFIG_MAP, CONFIG_MAP_NAMESPACE, Peer, Refusal, Trust, TrustError, follow_trust};
 pub use quantity::MilliQuantity;
 pub use routes::{Surface, router};
-pub use selector::{KEDA_LABEL, OWN_LABEL, SelectorError};
+pub use selector::SelectorError;
 pub use server::ExternalMetrics;
 pub use table::{Answered, Asker, LookupError, ServedMetric, ServedObject, ServedTable, ServedValue};
 

@@ -1,12 +1,10 @@
 //! Reads the label selector by which the HPA names one scaled object. It never allocates, and refuses what it does not
 //! understand instead of guessing.
 
-/// The label of objects of the group `windlass.dev`.
-pub const OWN_LABEL: &str = "scaledobject.windlass.dev/name";
+use windlass_crd::Group;
 
-/// The label that KEDA's HPAs select by. It names an object of the own group too, where no `keda.sh` object has that
-/// name.
-pub const KEDA_LABEL: &str = "scaledobject.keda.sh/name";
+const OWN_LABEL: &str = Group::Windlass.name_label();
+const KEDA_LABEL: &str = Group::Keda.name_label();
 
 /// Why a selector names no scaled object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,13 +17,14 @@ pub enum SelectorError {
     SelectsNothing,
 }
 
-/// The name of the scaled object that `selector` (percent-decoded) asks for. Understands `a=b`, `a==b`, `a in (b)` and
+/// The name of the scaled object that `selector` (percent-decoded) asks for, and the group by whose label: `windlass.dev`
+/// where both are given. Understands `a=b`, `a==b`, `a in (b)` and
 /// several of them with commas between, as long as they agree on one name.
 ///
 /// # Errors
 /// See [`SelectorError`].
-pub fn object_name(selector: &str) -> Result<&str, SelectorError> {
-    let mut found: Option<&str> = None;
+pub fn object_name(selector: &str) -> Result<(Group, &str), SelectorError> {
+    let mut found: Option<(Group, &str)> = None;
     let mut rest = selector.trim();
     if rest.is_empty() {
         return Err(SelectorError::Malformed);
@@ -33,10 +32,15 @@ pub fn object_name(selector: &str) -> Result<&str, SelectorError> {
     loop {
         let (requirement, after) = split_requirement(rest);
         let (label, value) = parse_requirement(requirement)?;
-        if label != OWN_LABEL && label != KEDA_LABEL || found.is_some_and(|name| name != value) {
+        let group = match label {
+            OWN_LABEL => Group::Windlass,
+            KEDA_LABEL => Group::Keda,
+            _ => return Err(SelectorError::SelectsNothing),
+        };
+        if found.is_some_and(|(_, name)| name != value) {
             return Err(SelectorError::SelectsNothing);
         }
-        found = Some(value);
+        found = Some((found.map_or(group, |(other, _)| other.min(group)), value));
         match after {
             Some(next) => rest = next.trim(),
             None => return found.ok_or(SelectorError::Malformed),
@@ -81,21 +85,21 @@ fn parse_requirement(text: &str) -> Result<(&str, &str), SelectorError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{SelectorError, object_name};
+    use super::{Group, SelectorError, object_name};
 
     #[test]
     fn selectors_as_the_hpa_and_people_write_them() {
         use SelectorError::{Malformed, SelectsNothing};
         let table = [
-            ("scaledobject.windlass.dev/name=orders", Ok("orders")),
-            ("scaledobject.windlass.dev/name==orders", Ok("orders")),
-            ("scaledobject.windlass.dev/name = orders", Ok("orders")),
-            ("scaledobject.windlass.dev/name in (orders)", Ok("orders")),
-            ("scaledobject.windlass.dev/name in ( orders )", Ok("orders")),
-            ("scaledobject.keda.sh/name=orders", Ok("orders")),
-            ("scaledobject.keda.sh/name=orders,scaledobject.windlass.dev/name=orders", Ok("orders")),
-            ("scaledobject.keda.sh/name=orders, scaledobject.windlass.dev/name in (orders)", Ok("orders")),
-            ("scaledobject.windlass.dev/name=with.dots-and-dashes", Ok("with.dots-and-dashes")),
+            ("scaledobject.windlass.dev/name=orders", Ok((Group::Windlass, "orders"))),
+            ("scaledobject.windlass.dev/name==orders", Ok((Group::Windlass, "orders"))),
+            ("scaledobject.windlass.dev/name = orders", Ok((Group::Windlass, "orders"))),
+            ("scaledobject.windlass.dev/name in (orders)", Ok((Group::Windlass, "orders"))),
+            ("scaledobject.windlass.dev/name in ( orders )", Ok((Group::Windlass, "orders"))),
+            ("scaledobject.keda.sh/name=orders", Ok((Group::Keda, "orders"))),
+            ("scaledobject.keda.sh/name=orders,scaledobject.windlass.dev/name=orders", Ok((Group::Windlass, "orders"))),
+            ("scaledobject.keda.sh/name=orders, scaledobject.windlass.dev/name in (orders)", Ok((Group::Windlass, "orders"))),
+            ("scaledobject.windlass.dev/name=with.dots-and-dashes", Ok((Group::Windlass, "with.dots-and-dashes"))),
             ("scaledobject.keda.sh/name=a,scaledobject.windlass.dev/name=b", Err(SelectsNothing)),
             ("scaledobject.windlass.dev/name in (a,b)", Err(SelectsNothing)),
             ("scaledobject.windlass.dev/name!=orders", Err(SelectsNothing)),

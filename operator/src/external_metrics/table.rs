@@ -8,9 +8,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
+use windlass_crd::Group;
 use windlass_decision::HpaAnswer;
 
 use super::selector::{self, SelectorError};
+use crate::key::ObjectKey;
 
 /// One external metric of one scaled object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,8 @@ impl ServedValue {
 /// All metrics of one scaled object, as [`ServedTable::snapshot`] gives and [`ServedTable::restore`] takes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServedObject {
+    /// Group of the scaled object.
+    pub group: Group,
     /// Namespace of the scaled object.
     pub namespace: String,
     /// Name of the scaled object.
@@ -54,8 +58,8 @@ pub struct ServedObject {
     pub metrics: Vec<ServedMetric>,
 }
 
-/// Namespace and name of a scaled object that was answered for while its answer was being waited for.
-pub type Answered = (String, String);
+/// A scaled object that was answered for while its answer was being waited for.
+pub type Answered = ObjectKey;
 
 /// Who asks for a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +104,7 @@ pub enum LookupError {
     },
 }
 
+const GROUPS: [Group; 2] = [Group::Windlass, Group::Keda];
 const NEVER: i64 = i64::MIN;
 const AWAIT_ANY: u8 = 0b01;
 const AWAIT_HPA: u8 = 0b10;
@@ -115,11 +120,37 @@ struct Entry {
     awaited: AtomicU8,
 }
 
+/// Namespace, then name, for each group: so that a lookup borrows them and allocates nothing.
+#[derive(Debug, Default)]
+struct Objects {
+    own: HashMap<String, HashMap<String, Entry>>,
+    keda: HashMap<String, HashMap<String, Entry>>,
+}
+
+impl Objects {
+    const fn of(&self, group: Group) -> &HashMap<String, HashMap<String, Entry>> {
+        match group {
+            Group::Windlass => &self.own,
+            Group::Keda => &self.keda,
+        }
+    }
+
+    const fn of_mut(&mut self, group: Group) -> &mut HashMap<String, HashMap<String, Entry>> {
+        match group {
+            Group::Windlass => &mut self.own,
+            Group::Keda => &mut self.keda,
+        }
+    }
+
+    fn get(&self, group: Group, namespace: &str, name: &str) -> Option<&Entry> {
+        self.of(group).get(namespace)?.get(name)
+    }
+}
+
 /// The table. Share it by `Arc`.
 #[derive(Debug)]
 pub struct ServedTable {
-    /// Namespace, then name: so that a lookup borrows both and allocates neither.
-    objects: RwLock<HashMap<String, HashMap<String, Entry>>>,
+    objects: RwLock<Objects>,
     answers: Option<UnboundedSender<Answered>>,
 }
 
@@ -131,31 +162,33 @@ impl ServedTable {
     }
 
     /// Sets all metrics of one object, in place of what was there. What is known of its answers stays.
-    pub fn set(&self, namespace: &str, name: &str, metrics: Vec<ServedMetric>) {
+    pub fn set(&self, key: &ObjectKey, metrics: Vec<ServedMetric>) {
         let mut objects = self.write();
-        if let Some(entry) = objects.get_mut(namespace).and_then(|names| names.get_mut(name)) {
+        let objects = objects.of_mut(key.group);
+        if let Some(entry) = objects.get_mut(&*key.namespace).and_then(|names| names.get_mut(&*key.name)) {
             entry.metrics = metrics;
             return;
         }
         let entry =
             Entry { metrics, any: AtomicI64::new(NEVER), by_hpa: AtomicI64::new(NEVER), awaited: AtomicU8::new(0) };
-        objects.entry(namespace.to_owned()).or_default().insert(name.to_owned(), entry);
+        objects.entry(key.namespace.to_string()).or_default().insert(key.name.to_string(), entry);
     }
 
     /// Forgets one object.
-    pub fn remove(&self, namespace: &str, name: &str) {
+    pub fn remove(&self, key: &ObjectKey) {
         let mut objects = self.write();
-        if let Some(names) = objects.get_mut(namespace) {
-            names.remove(name);
+        let objects = objects.of_mut(key.group);
+        if let Some(names) = objects.get_mut(&*key.namespace) {
+            names.remove(&*key.name);
             if names.is_empty() {
-                objects.remove(namespace);
+                objects.remove(&*key.namespace);
             }
         }
     }
 
     /// Forgets everything, answers too: for a replica that leads no more.
     pub fn clear(&self) {
-        self.write().clear();
+        *self.write() = Objects::default();
     }
 
     /// The value of `metric` of the object that the (percent-decoded) label `selector` names, good at `now`. Notes the
@@ -171,9 +204,15 @@ impl ServedTable {
         asker: Asker,
         now: Timestamp,
     ) -> Result<ServedValue, LookupError> {
-        let name = selector::object_name(selector)?;
+        let (label, name) = selector::object_name(selector)?;
         let objects = self.read();
-        let Some(entry) = objects.get(namespace).and_then(|names| names.get(name)) else {
+        let own = || objects.get(Group::Windlass, namespace, name).map(|entry| (Group::Windlass, entry));
+        let found = match label {
+            Group::Windlass => own(),
+            // An own object where no object of KEDA's group has that name: an HPA that was made by KEDA may still ask.
+            Group::Keda => objects.get(Group::Keda, namespace, name).map(|entry| (Group::Keda, entry)).or_else(own),
+        };
+        let Some((group, entry)) = found else {
             return Err(LookupError::UnknownObject { namespace: namespace.to_owned(), name: name.to_owned() });
         };
         let Some(served) = entry.metrics.iter().find(|served| served.metric_name.eq_ignore_ascii_case(metric)) else {
@@ -188,16 +227,16 @@ impl ServedTable {
             && let Some(answers) = &self.answers
         {
             // A receiver that is gone waits for nothing.
-            let _ = answers.send((namespace.to_owned(), name.to_owned()));
+            let _ = answers.send(ObjectKey::of(group, namespace, name));
         }
         Ok(value)
     }
 
     /// When metrics of this object were last answered with a value; `None` if they never were.
     #[must_use]
-    pub fn answered(&self, namespace: &str, name: &str) -> Option<HpaAnswer> {
+    pub fn answered(&self, key: &ObjectKey) -> Option<HpaAnswer> {
         let objects = self.read();
-        let entry = objects.get(namespace)?.get(name)?;
+        let entry = objects.get(key.group, &key.namespace, &key.name)?;
         let by_hpa = time_of(entry.by_hpa.load(Ordering::Acquire));
         Some(HpaAnswer { any: time_of(entry.any.load(Ordering::Acquire))?, by_hpa })
     }
@@ -205,9 +244,9 @@ impl ServedTable {
     /// From now on the first answer to anybody, and the first to the HPA, are told to the receiver given to
     /// [`Self::new`]: one message if the HPA is the first to ask, two if somebody else is. Returns whether the object is
     /// served at all.
-    pub fn watch_answer(&self, namespace: &str, name: &str) -> bool {
+    pub fn watch_answer(&self, key: &ObjectKey) -> bool {
         let objects = self.read();
-        let entry = objects.get(namespace).and_then(|names| names.get(name));
+        let entry = objects.get(key.group, &key.namespace, &key.name);
         if let Some(entry) = entry {
             entry.awaited.store(AWAIT_ANY | AWAIT_HPA, Ordering::Release);
         }
@@ -217,47 +256,49 @@ impl ServedTable {
     /// The number of objects served.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.read().values().map(HashMap::len).sum()
+        let objects = self.read();
+        GROUPS.iter().flat_map(|group| objects.of(*group).values()).map(HashMap::len).sum()
     }
 
     /// Whether nothing is served.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.read().is_empty()
+        self.len() == 0
     }
 
     /// A copy of everything that is served, ordered by namespace and name.
     #[must_use]
     pub fn snapshot(&self) -> Vec<ServedObject> {
         let objects = self.read();
-        let mut all: Vec<ServedObject> = objects
-            .iter()
-            .flat_map(|(namespace, names)| {
-                names.iter().map(|(name, entry)| ServedObject {
+        let mut all = Vec::new();
+        for group in GROUPS {
+            for (namespace, names) in objects.of(group) {
+                all.extend(names.iter().map(|(name, entry)| ServedObject {
+                    group,
                     namespace: namespace.clone(),
                     name: name.clone(),
                     metrics: entry.metrics.clone(),
-                })
-            })
-            .collect();
+                }));
+            }
+        }
         drop(objects);
-        all.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        all.sort_by(|a, b| (&a.namespace, &a.name, a.group).cmp(&(&b.namespace, &b.name, b.group)));
         all
     }
 
     /// Sets every object of a snapshot, beside what is there.
     pub fn restore(&self, snapshot: Vec<ServedObject>) {
         for object in snapshot {
-            self.set(&object.namespace, &object.name, object.metrics);
+            self.set(&ObjectKey::of(object.group, &object.namespace, &object.name), object.metrics);
         }
     }
 
     // Nothing that holds the lock can panic half-way through a change, so a poisoned lock guards a whole table.
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<String, HashMap<String, Entry>>> {
+    fn read(&self) -> RwLockReadGuard<'_, Objects> {
         self.objects.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<String, HashMap<String, Entry>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Objects> {
         self.objects.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -23,7 +23,7 @@ fn ask(table: &ServedTable, metric: &str, second: i64) -> Result<i64, LookupErro
 #[test]
 fn a_value_is_served_while_it_is_fresh_and_never_after() {
     let table = ServedTable::new(None);
-    table.set("shop", "orders", vec![metric("s0-rabbitmq-orders", 12_000), metric("s1-x", 0)]);
+    table.set(&ObjectKey::new("shop", "orders"), vec![metric("s0-rabbitmq-orders", 12_000), metric("s1-x", 0)]);
     assert_eq!(ask(&table, "s0-rabbitmq-orders", 0), Ok(12_000));
     assert_eq!(ask(&table, "S0-RabbitMQ-orders", 9), Ok(12_000));
     assert_eq!(ask(&table, "s1-x", 0), Ok(0));
@@ -43,8 +43,7 @@ fn what_is_not_there_is_an_error_that_says_what() {
     let table = ServedTable::new(None);
     assert!(table.is_empty());
     table.set(
-        "shop",
-        "orders",
+        &ObjectKey::new("shop", "orders"),
         vec![
             metric("s0-a", -1),
             ServedMetric {
@@ -62,7 +61,7 @@ fn what_is_not_there_is_an_error_that_says_what() {
     assert!(matches!(elsewhere, Err(LookupError::UnknownObject { .. })));
     let unknown = table.lookup("shop", "s0-a", "app=orders", Asker::Other, at(0));
     assert_eq!(unknown, Err(LookupError::Selector(SelectorError::SelectsNothing)));
-    table.remove("shop", "orders");
+    table.remove(&ObjectKey::new("shop", "orders"));
     assert!(table.is_empty());
     assert!(matches!(ask(&table, "s0-a", 0), Err(LookupError::UnknownObject { .. })));
 }
@@ -70,39 +69,39 @@ fn what_is_not_there_is_an_error_that_says_what() {
 #[test]
 fn answers_are_remembered_by_who_asked_and_errors_are_not_answers() {
     let table = ServedTable::new(None);
-    table.set("shop", "orders", vec![metric("s0", 1)]);
-    assert_eq!(table.answered("shop", "orders"), None);
+    table.set(&ObjectKey::new("shop", "orders"), vec![metric("s0", 1)]);
+    assert_eq!(table.answered(&ObjectKey::new("shop", "orders")), None);
     assert!(ask(&table, "s0", 60).is_err());
-    assert_eq!(table.answered("shop", "orders"), None);
+    assert_eq!(table.answered(&ObjectKey::new("shop", "orders")), None);
     table.lookup("shop", "s0", SELECTOR, Asker::Other, at(1)).unwrap();
-    assert_eq!(table.answered("shop", "orders"), Some(HpaAnswer { any: at(1), by_hpa: None }));
+    assert_eq!(table.answered(&ObjectKey::new("shop", "orders")), Some(HpaAnswer { any: at(1), by_hpa: None }));
     assert!(ask(&table, "s0", 2).is_ok());
     table.lookup("shop", "s0", SELECTOR, Asker::Other, at(3)).unwrap();
-    table.set("shop", "orders", vec![metric("s0", 2)]);
-    assert_eq!(table.answered("shop", "orders"), Some(HpaAnswer { any: at(3), by_hpa: Some(at(2)) }));
+    table.set(&ObjectKey::new("shop", "orders"), vec![metric("s0", 2)]);
+    assert_eq!(table.answered(&ObjectKey::new("shop", "orders")), Some(HpaAnswer { any: at(3), by_hpa: Some(at(2)) }));
     table.clear();
-    assert_eq!(table.answered("shop", "orders"), None);
+    assert_eq!(table.answered(&ObjectKey::new("shop", "orders")), None);
 }
 
 #[test]
 fn only_an_awaited_answer_is_told() {
     let (sender, mut told) = mpsc::unbounded_channel();
     let table = ServedTable::new(Some(sender));
-    assert!(!table.watch_answer("shop", "orders"), "not served yet");
-    table.set("shop", "orders", vec![metric("s0", 1)]);
+    assert!(!table.watch_answer(&ObjectKey::new("shop", "orders")), "not served yet");
+    table.set(&ObjectKey::new("shop", "orders"), vec![metric("s0", 1)]);
     ask(&table, "s0", 0).unwrap();
     assert!(told.try_recv().is_err(), "nobody waited");
 
-    assert!(table.watch_answer("shop", "orders"));
+    assert!(table.watch_answer(&ObjectKey::new("shop", "orders")));
     ask(&table, "s0", 60).unwrap_err();
     assert!(told.try_recv().is_err(), "an error is no answer");
     for _ in 0..3 {
         ask(&table, "s0", 1).unwrap();
     }
-    assert_eq!(told.try_recv(), Ok(("shop".to_owned(), "orders".to_owned())));
+    assert_eq!(told.try_recv(), Ok(ObjectKey::new("shop", "orders")));
     assert!(told.try_recv().is_err(), "told once");
 
-    table.watch_answer("shop", "orders");
+    table.watch_answer(&ObjectKey::new("shop", "orders"));
     for _ in 0..3 {
         table.lookup("shop", "s0", SELECTOR, Asker::Other, at(1)).unwrap();
     }
@@ -116,11 +115,29 @@ fn only_an_awaited_answer_is_told() {
 #[test]
 fn a_snapshot_survives_json_and_restores_the_table() {
     let table = ServedTable::new(None);
-    table.set("b", "two", vec![metric("s0", 5)]);
-    table.set("a", "one", vec![]);
+    table.set(&ObjectKey::new("b", "two"), vec![metric("s0", 5)]);
+    table.set(&ObjectKey::new("a", "one"), vec![]);
+    table.set(&ObjectKey::of(Group::Keda, "a", "one"), vec![]);
     let json = serde_json::to_string(&table.snapshot()).unwrap();
     let copy = ServedTable::new(None);
     copy.restore(serde_json::from_str(&json).unwrap());
     assert_eq!(copy.snapshot(), table.snapshot());
-    assert_eq!((copy.len(), copy.snapshot()[0].name.as_str()), (2, "one"));
+    assert_eq!((copy.len(), copy.snapshot()[0].name.as_str()), (3, "one"));
+}
+
+#[test]
+fn a_question_by_kedas_label_is_about_kedas_object_or_else_about_our_own() {
+    let table = ServedTable::new(None);
+    let ask = |label: Group| {
+        let selector = format!("{}=orders", label.name_label());
+        table.lookup("shop", "s0", &selector, Asker::Hpa, at(1)).map(|value| value.milli)
+    };
+    table.set(&ObjectKey::new("shop", "orders"), vec![metric("s0", 1)]);
+    assert_eq!((ask(Group::Windlass).ok(), ask(Group::Keda).ok()), (Some(1), Some(1)));
+    table.set(&ObjectKey::of(Group::Keda, "shop", "orders"), vec![metric("s0", 2)]);
+    assert_eq!((ask(Group::Windlass).ok(), ask(Group::Keda).ok()), (Some(1), Some(2)));
+    assert!(table.answered(&ObjectKey::of(Group::Keda, "shop", "orders")).is_some());
+    table.remove(&ObjectKey::new("shop", "orders"));
+    assert!(matches!(ask(Group::Windlass), Err(LookupError::UnknownObject { .. })), "KEDA's objects have KEDA's label");
+    assert_eq!(ask(Group::Keda).ok(), Some(2));
 }

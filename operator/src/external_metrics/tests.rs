@@ -22,6 +22,7 @@ use windlass_decision::Clock;
 
 use super::*;
 use crate::certificates::ServingCertificate;
+use crate::key::ObjectKey;
 use crate::leadership::{Grant, leadership};
 use crate::telemetry::Telemetry;
 
@@ -111,7 +112,7 @@ async fn rig() -> Rig {
     let ca = Ca::new();
     let (trust, receiver) = watch::channel(Some(ca.trust()));
     let table = ServedTable::new(None);
-    table.set("shop", "orders", vec![orders(12_500)]);
+    table.set(&ObjectKey::new("shop", "orders"), vec![orders(12_500)]);
     let clock = Arc::new(TestClock(Mutex::new(at(1))));
     let (grant, leadership) = leadership();
     grant.extend(Instant::now() + Duration::from_secs(3600));
@@ -182,7 +183,7 @@ async fn the_front_proxy_is_answered_with_the_list() {
         "items": [{"metricName": "s0-rabbitmq-orders", "metricLabels": {}, "timestamp": "2027-01-15T08:00:00Z", "value": "12500m"}],
     });
     assert_eq!(list, wanted);
-    let answered = rig.table.answered("shop", "orders").unwrap();
+    let answered = rig.table.answered(&ObjectKey::new("shop", "orders")).unwrap();
     assert_eq!((answered.any, answered.by_hpa), (at(1), Some(at(1))));
 }
 
@@ -209,7 +210,7 @@ async fn nobody_else_is_answered_and_no_header_is_believed() {
     expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
     let expired = rig.client(Some(&rig.ca.issue(expired)));
     assert!(rig.get(&expired, METRIC).await.is_err());
-    assert_eq!(rig.table.answered("shop", "orders"), None);
+    assert_eq!(rig.table.answered(&ObjectKey::new("shop", "orders")), None);
 
     for path in ["/livez", "/healthz", "/readyz"] {
         let response = rig.get(&stranger, path).await.unwrap();
@@ -232,7 +233,7 @@ async fn what_has_no_fresh_reading_is_an_error_and_never_a_zero() {
         "no fresh reading of trigger s0-rabbitmq-orders: the last good one",
     );
     let missing = ServedMetric { value: None, trouble: Some("connection refused".to_owned()), ..orders(0) };
-    rig.table.set("shop", "orders", vec![missing]);
+    rig.table.set(&ObjectKey::new("shop", "orders"), vec![missing]);
     let status = expect(rig.get(&aggregator, METRIC).await, 503).await;
     assert_status(
         &status,
@@ -240,7 +241,7 @@ async fn what_has_no_fresh_reading_is_an_error_and_never_a_zero() {
         "ServiceUnavailable",
         "no fresh reading of trigger s0-rabbitmq-orders: connection refused",
     );
-    rig.table.remove("shop", "orders");
+    rig.table.remove(&ObjectKey::new("shop", "orders"));
     let status = expect(rig.get(&aggregator, METRIC).await, 404).await;
     assert_status(&status, 404, "NotFound", "no scaled object shop/orders is served");
 }
@@ -418,7 +419,7 @@ async fn http2_is_spoken_where_it_is_agreed_and_shutdown_lets_go() {
         let request = hyper::Request::get(&uri).body(Body::empty()).unwrap();
         assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
     }
-    assert_eq!(rig.table.answered("shop", "orders").unwrap().by_hpa, None, "no user was named");
+    assert_eq!(rig.table.answered(&ObjectKey::new("shop", "orders")).unwrap().by_hpa, None, "no user was named");
     rig.shutdown.cancel();
     timeout(PATIENCE, &mut rig.serving).await.unwrap().unwrap().unwrap();
     timeout(PATIENCE, connection).await.unwrap().unwrap().unwrap();
@@ -436,7 +437,7 @@ fn a_request_among_a_thousand_objects_costs_little() {
     const REQUESTS: u64 = 2000;
     let table = ServedTable::new(None);
     for object in 0..1000 {
-        table.set("shop", &format!("orders-{object}"), vec![orders(object * 1000)]);
+        table.set(&ObjectKey::new("shop", &format!("orders-{object}")), vec![orders(object * 1000)]);
     }
     let (grant, leadership) = leadership();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -463,5 +464,5 @@ fn a_request_among_a_thousand_objects_costs_little() {
         // The bar is 150 µs for a release build, TLS included; an unoptimised one stays below some times that.
         assert!(micros < 300, "{micros} µs per request");
     });
-    assert!(table.answered("shop", "orders-999").unwrap().by_hpa.is_some());
+    assert!(table.answered(&ObjectKey::new("shop", "orders-999")).unwrap().by_hpa.is_some());
 }

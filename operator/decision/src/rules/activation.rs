@@ -15,8 +15,8 @@ use crate::{Bounds, Config, Observation, PolicyKind, Reason, Rule, ScaleUp, Sele
 pub(crate) enum Activity {
     /// Some trigger has work.
     Active {
-        /// Index of the first that has; `None` where a person has it count as active.
-        trigger: Option<usize>,
+        /// Why.
+        reason: Reason,
     },
     /// Every trigger is good, fresh and has no work.
     Quiet,
@@ -41,11 +41,14 @@ pub(crate) fn judge(observation: &Observation, config: &Config, now: Timestamp) 
         let Some(sample) = reading.good(now) else { continue };
         good += 1;
         if trigger.is_active(sample) {
-            return Activity::Active { trigger: Some(index) };
+            return Activity::Active { reason: Reason::Active { trigger: index } };
         }
     }
     if observation.hand.forces_activation {
-        return Activity::Active { trigger: None };
+        return Activity::Active { reason: Reason::Forced };
+    }
+    if config.triggers().is_empty() {
+        return Activity::Active { reason: Reason::ResourceMetricsOnly };
     }
     match config.triggers().len() - good {
         0 => Activity::Quiet,

@@ -5,6 +5,7 @@ pub(crate) mod bounds;
 pub(crate) mod by_hand;
 pub(crate) mod cooldown;
 pub(crate) mod demand;
+pub(crate) mod fallback;
 pub(crate) mod hold;
 
 #[cfg(test)]

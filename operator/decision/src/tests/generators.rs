@@ -142,8 +142,8 @@ fn sample(figure: BoxedStrategy<f64>, at: BoxedStrategy<Timestamp>) -> impl Stra
 /// Good more often than not, as else no case of several triggers ever is. `last_ok` is kept as a reader keeps it.
 fn reading(figure: BoxedStrategy<f64>, at: BoxedStrategy<Timestamp>) -> impl Strategy<Value = Reading> {
     let kind = prop_oneof![8 => Just(0), 1 => Just(1), 1 => Just(2), 1 => Just(3)];
-    (kind, sample(figure.clone(), at.clone()), option::of(sample(figure, at)), interval()).prop_map(
-        |(kind, sample, older, interval)| {
+    (kind, sample(figure.clone(), at.clone()), option::of(sample(figure, at)), interval(), 0..6_u32).prop_map(
+        |(kind, sample, older, interval, failures)| {
             let failure = |kind| Failure { kind, message: "no".to_owned(), field: None, at: sample.at };
             let (latest, last_ok) = match kind {
                 0 => (Some(Outcome::Ok(sample)), Some(sample)),
@@ -151,7 +151,8 @@ fn reading(figure: BoxedStrategy<f64>, at: BoxedStrategy<Timestamp>) -> impl Str
                 2 => (Some(Outcome::Absent(failure(FailureKind::NotFound))), older),
                 _ => (None, older),
             };
-            Reading { latest, last_ok, interval }
+            let failures = if kind == 0 { 0 } else { failures };
+            Reading { latest, last_ok, interval, failures }
         },
     )
 }

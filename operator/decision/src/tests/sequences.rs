@@ -48,7 +48,7 @@ fn config(cooldown: u64) -> Config {
 
 fn adopted() -> Observation {
     Observation {
-        triggers: vec![Reading { latest: None, last_ok: None, interval: Duration::from_secs(1) }],
+        triggers: vec![Reading { interval: Duration::from_secs(1), ..Reading::default() }],
         replicas: 3,
         ready: 3,
         created_at: noon(),

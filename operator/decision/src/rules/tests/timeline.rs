@@ -115,7 +115,7 @@ impl Object {
         let limit = Duration::from_secs(300);
         let config =
             Config::new(self.triggers, self.bounds, self.cooldown, self.initial, self.scale_up, limit).unwrap();
-        let unread = Reading { latest: None, last_ok: None, interval: Duration::from_secs(1) };
+        let unread = Reading { interval: Duration::from_secs(1), ..Reading::default() };
         let observation = Observation {
             triggers: vec![unread; count],
             replicas: 0,

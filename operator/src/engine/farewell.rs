@@ -1,0 +1,69 @@
+//! What is done for an object that is being deleted and waits for us: its target gets its original replicas back, if the
+//! object asks for it, and then the object is let go. Deletion never waits for a source.
+
+use windlass_crd::Validated;
+
+use crate::engine::Engine;
+use crate::engine::memory::Memory;
+use crate::key::ObjectKey;
+use crate::plan::{Effect, Scale, without_finalizer};
+use crate::seen::SeenObject;
+use crate::world::Looked;
+
+impl Engine {
+    /// The next steps on the way of an object that goes; none while one of them is being made.
+    pub(super) fn farewell(&self, key: &ObjectKey, object: &SeenObject, memory: &mut Memory) -> Vec<Effect> {
+        self.unsubscribe(key);
+        if memory.busy {
+            memory.again = true;
+            return Vec::new();
+        }
+        if memory.is_waiting() {
+            return Vec::new();
+        }
+        let restored = match memory.valid.clone() {
+            Some(Ok(valid)) if valid.restores => self.restored(key, object, &valid, memory),
+            _ => Some(Vec::new()),
+        };
+        let Some(mut effects) = restored else { return Vec::new() };
+        effects.push(without_finalizer(key.group, object));
+        effects
+    }
+
+    /// What gives the target its original replicas back; `None` while the target is not known yet.
+    fn restored(
+        &self,
+        key: &ObjectKey,
+        object: &SeenObject,
+        valid: &Validated,
+        memory: &mut Memory,
+    ) -> Option<Vec<Effect>> {
+        let original = object.status.original_replica_count.and_then(|count| u32::try_from(count).ok());
+        let Some(original) = original.filter(|_| self.owner(key, object, &valid.target).is_none()) else {
+            return Some(Vec::new());
+        };
+        let (seen, resource) = match self.world.target(key, &valid.target) {
+            Looked::Found(seen, resource) => (memory.newest_target(&seen), resource),
+            Looked::NotYet => return None,
+            Looked::Missing | Looked::UnknownKind(_) => return Some(Vec::new()),
+        };
+        // The HPA first, so that it does not move what is brought back.
+        let mut effects: Vec<_> = self
+            .world
+            .hpas_of(key, &object.uid)
+            .iter()
+            .map(|hpa| Effect::DeleteHpa { name: hpa.meta.name.clone().unwrap_or_default(), uid: hpa.uid.clone() })
+            .collect();
+        if seen.replicas != original {
+            effects.push(Effect::Scale(Box::new(Scale {
+                resource,
+                target: valid.target.clone(),
+                seen,
+                to: original,
+                verdict: None,
+                why: "the object is deleted and restores the replicas that were there before it".to_owned(),
+            })));
+        }
+        Some(effects)
+    }
+}

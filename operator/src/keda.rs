@@ -1,0 +1,205 @@
+//! What the operator has to know of KEDA itself where it serves KEDA's objects: whether KEDA lives, and which fields the
+//! status of the installed resource type has. It looks; it never writes anything of KEDA's.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use serde_json::{Map, Value};
+use windlass_crd::{Group, ScaledObjectStatus};
+
+use crate::backoff::WatchBackoff;
+use crate::cache::{Cache, Scope, keep};
+use crate::key::ObjectKey;
+
+/// The name of KEDA's Lease, in whatever namespace it runs.
+const LEASE: &str = "operator.keda.sh";
+/// The name of the resource type.
+const CRD: &str = "scaledobjects.keda.sh";
+/// How long after its Lease has run out KEDA may still think that it leads: clocks differ.
+const GRACE: SignedDuration = SignedDuration::from_secs(2);
+
+/// A Lease of KEDA's as it was last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenLease {
+    /// Until when its holder leads; `None` if nobody holds it.
+    held_until: Option<Timestamp>,
+}
+
+impl From<Lease> for SeenLease {
+    fn from(lease: Lease) -> Self {
+        let spec = lease.spec.unwrap_or_default();
+        let held = spec.holder_identity.is_some_and(|holder| !holder.is_empty());
+        let duration = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or(15).into());
+        let until = spec.renew_time.and_then(|time| time.0.checked_add(duration + GRACE).ok());
+        Self { held_until: until.filter(|_| held) }
+    }
+}
+
+/// The fields that the status of the installed type has: applying another is refused by the API server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape(Value);
+
+impl From<CustomResourceDefinition> for Shape {
+    fn from(crd: CustomResourceDefinition) -> Self {
+        let version = crd.spec.versions.into_iter().find(|version| version.name == windlass_crd::VERSION);
+        let schema = version.and_then(|version| version.schema).and_then(|schema| schema.open_api_v3_schema);
+        let schema = schema.and_then(|schema| serde_json::to_value(schema).ok()).unwrap_or_default();
+        Self(schema.pointer("/properties/status").cloned().unwrap_or_default())
+    }
+}
+
+impl Shape {
+    /// What every version of KEDA that is in use has: for as long as the installed type cannot be read.
+    fn common() -> Self {
+        let text = serde_json::json!({"type": "string"});
+        let condition = serde_json::json!({"message": text, "reason": text, "status": text, "type": text});
+        Self(serde_json::json!({"properties": {
+            "conditions": {"items": {"properties": condition}},
+            "externalMetricNames": {}, "hpaName": text, "lastActiveTime": text, "originalReplicaCount": {},
+            "pausedReplicaCount": {}, "resourceMetricNames": {}, "scaleTargetKind": text,
+            "scaleTargetGVKR": {"properties": {"group": text, "kind": text, "resource": text, "version": text}},
+            "health": {"additionalProperties": {"properties": {"numberOfFailures": {}, "status": text}}},
+        }}))
+    }
+
+    /// The same status without what the type does not have.
+    #[must_use]
+    pub fn fitted(&self, status: &ScaledObjectStatus) -> ScaledObjectStatus {
+        let Ok(whole) = serde_json::to_value(status) else { return status.clone() };
+        ScaledObjectStatus::read(pruned(whole, &self.0))
+    }
+}
+
+/// `value` without the fields that `schema` does not declare.
+fn pruned(value: Value, schema: &Value) -> Value {
+    match value {
+        Value::Object(fields) if schema["x-kubernetes-preserve-unknown-fields"] != true => {
+            let more = schema.get("additionalProperties").filter(|more| more.is_object());
+            let properties = schema.get("properties");
+            if properties.is_none() && more.is_none() {
+                return Value::Object(if schema.is_object() && schema["type"] != "object" { fields } else { Map::new() });
+            }
+            let kept = fields.into_iter().filter_map(|(name, value)| {
+                let schema = properties.and_then(|properties| properties.get(&name)).or(more)?;
+                Some((name, pruned(value, schema)))
+            });
+            Value::Object(kept.collect())
+        }
+        Value::Array(items) => match schema.get("items") {
+            Some(schema) => items.into_iter().map(|item| pruned(item, schema)).collect(),
+            None => Value::Array(items),
+        },
+        other => other,
+    }
+}
+
+/// What is known of KEDA.
+#[derive(Debug)]
+pub struct Keda {
+    leases: Arc<Cache<SeenLease>>,
+    shapes: Arc<Cache<Shape>>,
+}
+
+impl Keda {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let scope = [Scope { is_optional: true, ..Scope::default() }];
+        Self { leases: Arc::new(Cache::new(&scope)), shapes: Arc::new(Cache::new(&scope)) }
+    }
+
+    /// Until when KEDA leads, if it does at `now`: so long its objects are its own.
+    #[must_use]
+    pub fn lives_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let keys = self.leases.keys();
+        let held = keys.iter().filter_map(|key| self.leases.get(key)?.held_until);
+        held.filter(|until| *until > now).max()
+    }
+
+    /// A status with the fields that objects of `group` have.
+    #[must_use]
+    pub fn fitted(&self, group: Group, status: ScaledObjectStatus) -> ScaledObjectStatus {
+        if group == Group::Windlass {
+            return status;
+        }
+        match self.shapes.get(&ObjectKey::new("", CRD)) {
+            Some(shape) => shape.fitted(&status),
+            None => Shape::common().fitted(&status),
+        }
+    }
+
+    /// Waits until both have been looked for.
+    pub async fn listed(&self) {
+        self.leases.listed().await;
+        self.shapes.listed().await;
+    }
+
+    /// Watches the Lease for ever; tells when it is given up.
+    pub(crate) async fn watch_lease(&self, client: Client, backoff: WatchBackoff, given_up: impl Fn()) {
+        let scope = Scope { is_optional: true, ..Scope::default() };
+        let api: Api<Lease> = Api::all(client);
+        let config = watcher::Config::default().timeout(240).fields(&format!("metadata.name={LEASE}"));
+        let leases = self.leases.clone();
+        let changed = |key: &ObjectKey| {
+            if leases.get(key).is_none_or(|lease| lease.held_until.is_none()) {
+                given_up();
+            }
+        };
+        keep("leases of KEDA", (scope, api), (config, backoff), self.leases.clone(), SeenLease::from, changed).await;
+    }
+
+    /// Watches the resource type for ever.
+    pub(crate) async fn watch_type(&self, client: Client, backoff: WatchBackoff) {
+        let scope = Scope { is_optional: true, ..Scope::default() };
+        let api: Api<CustomResourceDefinition> = Api::all(client);
+        let config = watcher::Config::default().timeout(240).fields(&format!("metadata.name={CRD}"));
+        keep(CRD, (scope, api), (config, backoff), self.shapes.clone(), Shape::from, |_: &ObjectKey| {}).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn status() -> ScaledObjectStatus {
+        ScaledObjectStatus::read(json!({
+            "observedGeneration": 3, "hpaName": "keda-hpa-x", "externalMetricNames": ["s0-x"],
+            "conditions": [{"type": "Ready", "status": "True", "reason": "R", "message": "m", "observedGeneration": 3,
+                "lastTransitionTime": "2026-11-26T00:00:00Z"}],
+            "triggersActivity": {"s0-x": {"isActive": true}},
+            "scaleTargetGVKR": {"group": "apps", "kind": "Deployment", "resource": "deployments", "version": "v1"},
+            "lastActiveTime": "2026-11-26T00:00:00Z", "originalReplicaCount": 0,
+        }))
+    }
+
+    #[test]
+    fn a_status_has_the_fields_of_the_installed_type_and_no_other() {
+        let fitted = serde_json::to_value(Shape::common().fitted(&status())).expect("JSON");
+        assert_eq!(fitted["conditions"], json!([{"type": "Ready", "status": "True", "reason": "R", "message": "m"}]));
+        assert!(fitted.get("observedGeneration").is_none() && fitted.get("triggersActivity").is_none(), "{fitted}");
+        for field in ["hpaName", "externalMetricNames", "lastActiveTime", "originalReplicaCount", "scaleTargetGVKR"] {
+            assert!(!fitted[field].is_null(), "{field} is gone: {fitted}");
+        }
+
+        let ours = windlass_crd::crds(Group::Keda).remove(0);
+        assert_eq!(Shape::from(ours).fitted(&status()), status(), "our own type has all of them");
+    }
+
+    #[test]
+    fn keda_lives_while_its_lease_is_held_and_renewed() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let lease = |holder: &str| -> SeenLease {
+            let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": "2026-11-26T00:00:00.000000Z"});
+            let lease: Lease = serde_json::from_value(json!({"metadata": {}, "spec": spec})).expect("a lease");
+            lease.into()
+        };
+        assert_eq!(lease("keda-1").held_until, Some(at("2026-11-26T00:00:17Z")));
+        assert_eq!(lease("").held_until, None);
+    }
+}
