@@ -103,12 +103,11 @@ lint: ## format, clippy, vet, crates alone, shell scripts, style of logs and err
 doc: ## API documentation of the workspace: target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(ALL) --no-deps
 
-crd: ## writes deploy/crds anew from the types
+crd: ## writes the CRDs in deploy anew from the types
 	$(CARGO) build $(ALL) --bins
 	mkdir -p deploy/crds
-	for group in windlass.dev keda.sh; do \
-	  "$(CARGO_TARGET_DIR)/debug/windlass" crd --group "$$group" >deploy/crds/.new && mv deploy/crds/.new "deploy/crds/$$group.yaml"; \
-	done
+	"$(CARGO_TARGET_DIR)/debug/windlass" crd >deploy/crds/.new && mv deploy/crds/.new deploy/crds/windlass.dev.yaml
+	"$(CARGO_TARGET_DIR)/debug/windlass" crd --group keda.sh >deploy/crds/.new && mv deploy/crds/.new deploy/keda-compat/crds.yaml
 
 cluster-build: ## builds the test control plane (minutes once, then cached outside the tree)
 	@$(CLUSTER)/build.sh

@@ -43,8 +43,10 @@ pub enum Effect {
     },
     /// Write labels and finalizers of the object itself.
     Mark(Mark),
-    /// Tell the people.
+    /// Tell the people what the status says anew; not told where the status is not written.
     Event(Note),
+    /// Tell the people something that no status says.
+    Tell(Note),
 }
 
 /// A write of the object's own metadata, which holds only if it still is as it was seen.

@@ -127,7 +127,7 @@ fn names(effects: &[Effect]) -> Vec<&'static str> {
         Effect::Scale(_) => "scale",
         Effect::Status { .. } => "status",
         Effect::Mark(_) => "mark",
-        Effect::Event(_) => "event",
+        Effect::Event(_) | Effect::Tell(_) => "event",
     };
     effects.iter().map(name).collect()
 }

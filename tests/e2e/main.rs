@@ -3,10 +3,13 @@
 //! Tests that only use share one control plane, one operator and one broker (`shared()`), each in its own namespace;
 //! tests that stop, freeze or need other settings start their own.
 
+mod authentication;
 mod conformance;
 mod crashes;
 mod defaults;
+mod fallback;
 mod hpa_wiring;
+mod keda;
 mod leader;
 mod mistakes;
 mod outages;

@@ -38,6 +38,11 @@ impl Work {
         Ok(Self { shared, ns, log, queue })
     }
 
+    /// The same, `web` being an object of KEDA's group.
+    pub(crate) fn of_keda(self) -> Self {
+        Self { ns: self.ns.of_keda(), ..self }
+    }
+
     /// One replica for each 10 messages, 4 at most. The HPA keeps what it has: only the operator takes it away.
     pub(crate) fn spec(&self) -> Value {
         let mut spec = rabbit_spec("web", &self.shared.rabbit.amqp_url(), &self.queue, 10, 4);

@@ -19,6 +19,7 @@ pub mod fault_proxy;
 pub mod forwarder;
 pub mod hpa_timelines;
 pub mod install;
+pub mod keda;
 pub mod namespace;
 pub mod objects;
 pub mod operator;

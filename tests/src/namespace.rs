@@ -21,6 +21,7 @@ use crate::{ReplicaLog, eventually, objects};
 #[derive(Debug, Clone)]
 pub struct Namespace {
     name: String,
+    group: &'static str,
     client: Admin,
 }
 
@@ -32,13 +33,19 @@ impl Namespace {
     pub async fn create(client: Client, name: String) -> anyhow::Result<Self> {
         let namespace: core::Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
-        let this = Self { name, client: Admin(client) };
+        let this = Self { name, group: crate::GROUP, client: Admin(client) };
         // Pods are refused until the controller has made the default ServiceAccount.
         eventually(Duration::from_secs(30), "the default ServiceAccount is there", async || {
             this.api::<ServiceAccount>().get("default").await.map_err(Into::into)
         })
         .await?;
         Ok(this)
+    }
+
+    /// The same namespace, its ScaledObjects being those of KEDA's group.
+    #[must_use]
+    pub fn of_keda(&self) -> Self {
+        Self { group: crate::keda::GROUP, ..self.clone() }
     }
 
     /// Its name.
@@ -65,7 +72,7 @@ impl Namespace {
     /// Its ScaledObjects.
     #[must_use]
     pub fn scaled_objects(&self) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client(), &self.name, &objects::scaled_objects())
+        Api::namespaced_with(self.client(), &self.name, &objects::scaled_objects(self.group))
     }
 
     /// Creates any object.
@@ -119,9 +126,18 @@ impl Namespace {
     /// # Errors
     /// When the API server refuses: the CRD is not installed, or its rules do not hold.
     pub async fn scaled_object(&self, name: &str, spec: &Value) -> anyhow::Result<DynamicObject> {
-        let object = objects::scaled_object(&self.name, name, spec);
+        let object = objects::scaled_object(self.group, &self.name, name, spec);
         let patch = Patch::Apply(&object);
         Ok(self.scaled_objects().patch(name, &PatchParams::apply("somebody").force(), &patch).await?)
+    }
+
+    /// Creates any object of YAML's shape, or replaces the fields that it names, as somebody.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn apply(&self, mut document: Value) -> anyhow::Result<()> {
+        document["metadata"]["namespace"] = self.name.clone().into();
+        crate::install::apply(&self.client(), &document).await.map(drop)
     }
 
     /// Deletes a ScaledObject, and waits until it is gone.
@@ -209,7 +225,8 @@ impl Namespace {
     /// # Errors
     /// When the API server does not answer.
     pub async fn hpa(&self, scaled_object: &str) -> anyhow::Result<Option<HorizontalPodAutoscaler>> {
-        Ok(self.api().get_opt(&format!("windlass-hpa-{scaled_object}")).await?)
+        let maker = if self.group == crate::GROUP { "windlass" } else { "keda" };
+        Ok(self.api().get_opt(&format!("{maker}-hpa-{scaled_object}")).await?)
     }
 
     /// Waits until the HPA of a ScaledObject is there.
@@ -230,7 +247,7 @@ impl Namespace {
     /// When it answers an error, e.g. because there is no fresh reading.
     pub async fn external_metric(&self, metric: &str, scaled_object: &str) -> anyhow::Result<Value> {
         let path = format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{}/{metric}", self.name);
-        let label = format!("scaledobject.windlass.dev/name={scaled_object}");
+        let label = format!("scaledobject.{}/name={scaled_object}", self.group);
         let request = Request::new(path).list(&ListParams::default().labels(&label))?;
         Ok(self.client().request(request).await?)
     }

@@ -5,10 +5,10 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
-/// The type of a ScaledObject for `Api::namespaced_with`.
+/// The type of a ScaledObject of a group for `Api::namespaced_with`.
 #[must_use]
-pub fn scaled_objects() -> ApiResource {
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(crate::GROUP, "v1alpha1", "ScaledObject"), "scaledobjects")
+pub fn scaled_objects(group: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1alpha1", "ScaledObject"), "scaledobjects")
 }
 
 /// A Deployment with label `app: NAME`, ready at once on the fake kubelet. Its pods have this environment.
@@ -34,10 +34,10 @@ pub fn deployment(namespace: &str, name: &str, replicas: i32, env: &[(&str, &str
     .expect("a Deployment")
 }
 
-/// A ScaledObject with this `spec`.
+/// A ScaledObject of a group with this `spec`.
 #[must_use]
-pub fn scaled_object(namespace: &str, name: &str, spec: &Value) -> DynamicObject {
-    DynamicObject::new(name, &scaled_objects()).within(namespace).data(json!({"spec": spec}))
+pub fn scaled_object(group: &str, namespace: &str, name: &str, spec: &Value) -> DynamicObject {
+    DynamicObject::new(name, &scaled_objects(group)).within(namespace).data(json!({"spec": spec}))
 }
 
 /// The spec of a ScaledObject for a Deployment and one RabbitMQ queue: mode `QueueLength`, from 0 to `max`, cooldown

@@ -14,9 +14,9 @@ use crate::{Manifests, Operator, OperatorOptions, Rabbit, RabbitOptions, Rig, Ri
 /// The shared control plane with its operator and broker.
 #[derive(Debug, Clone, Copy)]
 pub struct Shared {
-    /// HPA sync 2 s, stabilisation 10 s, the manifests installed.
+    /// HPA sync 2 s, stabilisation 10 s, the manifests and KEDA's types installed.
     pub rig: &'static Rig,
-    /// The only operator; it leads.
+    /// The only operator; it leads, and serves KEDA's objects too.
     pub operator: &'static Operator,
     /// Its statistics are refreshed each second.
     pub rabbit: &'static Arc<Rabbit>,
@@ -56,7 +56,10 @@ async fn operator() -> anyhow::Result<&'static Operator> {
     let start = async {
         let rig = shared_rig().await?;
         rig.install(&Manifests::repository()?).await?;
-        let operator = Operator::start(rig, OperatorOptions::named("shared")).await?;
+        for crd in crate::keda::crds() {
+            crate::install::apply(&rig.client(), &crd).await?;
+        }
+        let operator = Operator::start(rig, OperatorOptions::named("shared").arg("--keda-compat")).await?;
         operator.wait_ready(Duration::from_mins(1)).await?;
         operator.wait_leading(rig, Duration::from_mins(1)).await?;
         Ok(operator)

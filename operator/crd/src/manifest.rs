@@ -1,4 +1,4 @@
-//! The CRDs as YAML, generated from the types; `deploy/crds` holds a copy that a test keeps equal.
+//! The CRDs as YAML, generated from the types; `deploy` holds a copy that a test keeps equal.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -55,10 +55,10 @@ mod tests {
     fn the_committed_crds_are_what_the_types_say() {
         for (group, committed) in [
             (Group::Windlass, include_str!("../../../deploy/crds/windlass.dev.yaml")),
-            (Group::Keda, include_str!("../../../deploy/crds/keda.sh.yaml")),
+            (Group::Keda, include_str!("../../../deploy/keda-compat/crds.yaml")),
         ] {
             let generated = manifest(group).expect("the schema is YAML");
-            assert!(committed == generated, "deploy/crds/{group}.yaml is out of date: run `make crd`");
+            assert!(committed == generated, "the CRDs of {group} in deploy are out of date: run `make crd`");
         }
     }
 }

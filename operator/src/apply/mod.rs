@@ -150,7 +150,7 @@ pub async fn apply(effect: &Effect, key: &ObjectKey, uid: &str, ctx: &Ctx) -> Re
             }
             Ok(Applied::Nothing)
         }
-        Effect::Event(note) => {
+        Effect::Event(note) | Effect::Tell(note) => {
             tell(note, key, uid, ctx).await;
             Ok(Applied::Nothing)
         }

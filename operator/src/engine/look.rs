@@ -130,7 +130,7 @@ impl Engine {
         if std::mem::replace(&mut memory.stood_back, true) {
             return None;
         }
-        Some(vec![Effect::Event(Note {
+        Some(vec![Effect::Tell(Note {
             warning: false,
             reason: "KEDAScalersStopped",
             message: "KEDA itself runs (its Lease operator.keda.sh is held), so that Windlass only watches this object"
@@ -167,16 +167,17 @@ impl Engine {
         }
     }
 
-    /// The scaled object that was there first, if another scales the same target.
+    /// The scaled object that was there first, if another scales the same target. Of two that were made within one second,
+    /// the one that is served already stays.
     pub(super) fn owner(&self, key: &ObjectKey, object: &SeenObject, target: &Target) -> Option<ObjectKey> {
         let rivals = self.world.rivals(key, target);
-        let older = rivals.into_iter().filter(|rival| {
-            self.world
-                .objects
-                .get(rival)
-                .is_some_and(|other| !other.deleting && (other.created_at, rival) < (object.created_at, key))
-        });
-        older.min()
+        let place = |object: &SeenObject, key: &ObjectKey| {
+            (object.created_at, object.status.original_replica_count.is_none(), key.clone())
+        };
+        let own = place(object, key);
+        let seen = rivals.into_iter().filter_map(|rival| Some((self.world.objects.get(&rival)?, rival)));
+        let older = seen.filter(|(other, rival)| !other.deleting && place(other, rival) < own);
+        older.map(|(_, rival)| rival).min()
     }
 
     fn plan(&self, seen: &Seen<'_>, memory: &mut Memory) -> Vec<Effect> {
@@ -231,7 +232,7 @@ impl Engine {
         let mut effects = effects;
         if !valid.remarks.is_empty() && !std::mem::replace(&mut memory.remarked, true) {
             let message = status::problems(&valid.remarks);
-            effects.push(Effect::Event(Note { warning: true, reason: "KEDAScalerInfo", message }));
+            effects.push(Effect::Tell(Note { warning: true, reason: "KEDAScalerInfo", message }));
         }
         if effects.is_empty() {
             // Last of all, once nothing else is to be written: each of them is bound to the object's version.

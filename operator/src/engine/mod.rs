@@ -207,7 +207,7 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
             continue;
         }
         let effect = match effect {
-            Effect::Event(note) => {
+            Effect::Event(note) | Effect::Tell(note) => {
                 done.notes.push(note);
                 continue;
             }

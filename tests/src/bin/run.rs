@@ -193,7 +193,7 @@ fn example(rabbit: &Rabbit) -> anyhow::Result<Example> {
 
 async fn ready(rig: &Rig, name: &str) -> anyhow::Result<()> {
     let objects: Api<kube::api::DynamicObject> =
-        Api::namespaced_with(rig.client(), NAMESPACE, &windlass_tests::objects::scaled_objects());
+        Api::namespaced_with(rig.client(), NAMESPACE, &windlass_tests::objects::scaled_objects(windlass_tests::GROUP));
     windlass_tests::eventually(STEP, "the ScaledObject is Ready", async || {
         let conditions = objects.get(name).await?.data["status"]["conditions"].clone();
         let is_ready = conditions.as_array().is_some_and(|all| {

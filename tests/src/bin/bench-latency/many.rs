@@ -105,7 +105,7 @@ async fn adopt(bed: &Bed, name: &str, count: usize, told: Adoption<'_>) -> anyho
     observed.wait(count, LONG, "Deployments are taken up by their controller").await?;
     drop(observed);
 
-    let ready = Firsts::start(bed.rig.client(), ns.name(), &scaled_objects(), is_ready);
+    let ready = Firsts::start(bed.rig.client(), ns.name(), &scaled_objects(windlass_tests::GROUP), is_ready);
     let host = bed.rabbit.amqp_url();
     let cpu = bed.operator.cpu_seconds()?;
     let start = now();
