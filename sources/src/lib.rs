@@ -10,7 +10,11 @@
 //! A source never applies a threshold, never knows replicas, and never knows Kubernetes: it reads figures.
 //! Without the feature `connect` this crate is typed configuration only.
 
+#[cfg(feature = "connect")]
+mod cause;
+pub mod cron;
 mod given;
+pub mod http;
 mod metadata;
 #[cfg(feature = "connect")]
 pub mod poller;
@@ -23,6 +27,8 @@ mod secret;
 mod upstream;
 
 pub use given::{Given, PodIdentity};
+#[cfg(feature = "connect")]
+pub use http::NetworkPolicy;
 pub use metadata::{ConfigError, Metadata};
 #[cfg(feature = "connect")]
 pub use process::{Owned, Process};

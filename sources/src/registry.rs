@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{ConfigError, Given, Metadata, rabbitmq};
+use crate::{ConfigError, Given, Metadata, cron, rabbitmq};
 
 /// What a trigger says, and what is given to it from elsewhere.
 #[derive(Clone, Copy)]
@@ -53,6 +53,8 @@ pub struct Parsed {
 /// Where to ask: server, credential and TLS. Its `Ord` is the upstream key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Connection {
+    /// The clock: there is no server, so all cron triggers share it.
+    Cron,
     /// A RabbitMQ broker.
     Rabbitmq(rabbitmq::Connection),
 }
@@ -60,6 +62,8 @@ pub enum Connection {
 /// What to ask.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Query {
+    /// A window of time.
+    Cron(cron::Query),
     /// A RabbitMQ queue, or several by regular expression.
     Rabbitmq(rabbitmq::Query),
 }
@@ -68,7 +72,7 @@ pub enum Query {
 type Parse = fn(&mut Metadata<'_>) -> Option<Parsed>;
 
 /// All sources, sorted by type.
-const SOURCES: &[(&str, Parse)] = &[("rabbitmq", rabbitmq::parse)];
+const SOURCES: &[(&str, Parse)] = &[("cron", cron::parse), ("rabbitmq", rabbitmq::parse)];
 
 /// The known trigger types, sorted.
 pub fn kinds() -> impl Iterator<Item = &'static str> {
@@ -104,6 +108,8 @@ pub struct Dependencies {
     pub clock: std::sync::Arc<dyn windlass_decision::Clock>,
     /// How long one `read` may take in all.
     pub deadline: Duration,
+    /// What HTTP sources may connect to.
+    pub network: std::sync::Arc<crate::NetworkPolicy>,
 }
 
 /// Makes the reader of a connection. Connects at the first reading, never here.
@@ -111,6 +117,7 @@ pub struct Dependencies {
 #[must_use]
 pub fn connect(connection: &Connection, dependencies: &Dependencies) -> std::sync::Arc<dyn crate::Upstream> {
     match connection {
+        Connection::Cron => cron::connect(dependencies),
         Connection::Rabbitmq(connection) => rabbitmq::connect(connection, dependencies),
     }
 }

@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use windlass_decision::Outcome;
+use windlass_decision::{Clock, Failure, FailureKind, Outcome};
 
 use crate::Query;
 
@@ -32,4 +32,24 @@ pub struct Push {
     pub query: Query,
     /// The reading.
     pub outcome: Outcome,
+}
+
+/// Reads those of `queries` that `own` knows, in order. Only queries that were parsed together with a connection are asked
+/// of it; another source's would be a mistake of the caller, and is answered as a failure, never by a figure.
+pub(crate) async fn read_own<'a, Q: 'a, F>(
+    queries: &'a [Query],
+    clock: &dyn Clock,
+    own: impl Fn(&'a Query) -> Option<&'a Q>,
+    read: impl FnOnce(Vec<&'a Q>) -> F,
+) -> Vec<Outcome>
+where
+    F: Future<Output = Vec<Outcome>>,
+{
+    let known: Vec<Option<&Q>> = queries.iter().map(own).collect();
+    let mut answers = read(known.iter().copied().flatten().collect()).await.into_iter();
+    let no_answer = || {
+        let message = "this source was asked what only another one can answer; this is a defect".to_owned();
+        Outcome::Failed(Failure { kind: FailureKind::BadAnswer, message, field: None, at: clock.now() })
+    };
+    known.iter().map(|query| query.and_then(|_| answers.next()).unwrap_or_else(no_answer)).collect()
 }

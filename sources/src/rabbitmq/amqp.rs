@@ -113,7 +113,7 @@ impl Amqp {
         if let Some(session) = self.connected() {
             return Ok((session, false));
         }
-        let session = Arc::new(Session::open(&self.connection).await?);
+        let session = Arc::new(Session::open(&self.connection, &self.dependencies.network).await?);
         *self.slot() = Some(Arc::clone(&session));
         Ok((session, false))
     }
@@ -152,13 +152,10 @@ impl Amqp {
 
 impl Upstream for Amqp {
     fn read<'a>(&'a self, queries: &'a [crate::Query]) -> BoxFuture<'a, Vec<Outcome>> {
-        Box::pin(async move {
-            if queries.is_empty() {
-                return Vec::new();
-            }
-            let queries: Vec<&Query> = queries.iter().map(|crate::Query::Rabbitmq(query)| query).collect();
-            self.read_all(&queries).await
-        })
+        let clock = &*self.dependencies.clock;
+        Box::pin(crate::upstream::read_own(queries, clock, Query::of, move |own| async move {
+            if own.is_empty() { Vec::new() } else { self.read_all(&own).await }
+        }))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -1,11 +1,12 @@
 //! A RabbitMQ trigger's metadata, understood once. This module never connects and never prints a credential.
 
-use std::fmt;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::host::{self, Host};
+use crate::http::certificates;
+pub use crate::http::{Endpoint, Tls};
 use crate::metadata::normalised;
 use crate::{Metadata, Parsed, Secret};
 
@@ -44,32 +45,6 @@ pub struct Connection {
     pub tls: Tls,
     /// How long one HTTP request may take; `None` means 3 s. Never set with AMQP.
     pub timeout: Option<Duration>,
-}
-
-/// Where a broker listens.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Endpoint {
-    /// Whether the connection is encrypted.
-    pub tls: bool,
-    /// Host name or address, without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// What stands before `/api` in the path of the management API, without a slash at the end; empty with AMQP.
-    pub path: String,
-}
-
-/// Certificates as PEM. They are credentials of the object, so none is ever printed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tls {
-    /// Authorities to trust besides the system's.
-    pub ca: Option<Secret>,
-    /// The client's certificate chain.
-    pub cert: Option<Secret>,
-    /// The client's private key, not encrypted.
-    pub key: Option<Secret>,
-    /// Whether the server's certificate is taken unverified (HTTP only).
-    pub unsafe_ssl: bool,
 }
 
 /// What to ask of a broker.
@@ -145,6 +120,12 @@ impl Mode {
 }
 
 impl Query {
+    /// The query, if it is one of this source.
+    #[cfg(feature = "connect")]
+    pub(super) fn of(query: &crate::Query) -> Option<&Self> {
+        if let crate::Query::Rabbitmq(query) = query { Some(query) } else { None }
+    }
+
     /// A query for the number of messages of one queue.
     #[must_use]
     pub fn queue_length(queue: impl Into<String>) -> Self {
@@ -167,16 +148,6 @@ impl Query {
     pub fn name(&self) -> &str {
         match &self.selection {
             Selection::Queue(name) | Selection::Regex { pattern: name, .. } => name,
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}{}", self.host, self.port, self.path)
-        } else {
-            write!(f, "{}:{}{}", self.host, self.port, self.path)
         }
     }
 }
@@ -282,42 +253,21 @@ fn credentials(metadata: &mut Metadata<'_>, host: Option<&Host>) -> (Option<Stri
 
 fn tls(metadata: &mut Metadata<'_>, host: Option<&Host>, over_amqp: bool) -> Tls {
     let written = metadata.choice("tls", &[("disable", false), ("enable", true)]);
-    let ca = pem(metadata, "ca", "CERTIFICATE");
-    let cert = pem(metadata, "cert", "CERTIFICATE");
-    let key = pem(metadata, "key", "PRIVATE KEY");
-    let unsafe_ssl = metadata.flag("unsafeSsl");
-    if key.as_ref().is_some_and(|key| key.expose().contains("ENCRYPTED")) {
-        metadata.error("key", "is encrypted, which is not supported yet", "give the private key without a password");
-    }
-    for (given, key, other) in [(&cert, "key", "cert"), (&key, "cert", "key")] {
-        if given.is_some() && metadata.optional(key).is_none() {
-            metadata.error(key, format!("is required with {other}"), "give both, or neither");
-        }
-    }
-    if unsafe_ssl && over_amqp {
+    let found = certificates(metadata);
+    if found.unsafe_ssl && over_amqp {
         let fix = "remove it and give the authority of the broker's certificate as ca";
         metadata.error("unsafeSsl", "is for the management API only", fix);
     }
     if written == Some(false) {
         // Certificates of a shared TriggerAuthentication that this trigger says not to use.
-        return Tls { unsafe_ssl, ..Tls::default() };
+        return Tls { unsafe_ssl: found.unsafe_ssl, ..Tls::default() };
     }
     let plain = host.is_some_and(|host| !host.endpoint.tls);
-    if plain && (written == Some(true) || ca.is_some() || cert.is_some() || key.is_some()) {
+    if plain && (written == Some(true) || found.ca.is_some() || found.cert.is_some() || found.key.is_some()) {
         let fix = "write amqps:// or https:// and the port of that listener, or tls: disable";
         metadata.error("host", "is not encrypted, so that the certificates would not be used", fix);
     }
-    Tls { ca, cert, key, unsafe_ssl }
-}
-
-fn pem(metadata: &mut Metadata<'_>, key: &'static str, kind: &str) -> Option<Secret> {
-    let value = metadata.optional(key)?;
-    let begins =
-        value.split("-----BEGIN ").nth(1).is_some_and(|rest| rest.split("-----").next().unwrap_or("").ends_with(kind));
-    if !begins {
-        metadata.error(key, "is not PEM", format!("give the text that begins with -----BEGIN {kind}-----"));
-    }
-    Some(Secret::new(value))
+    found
 }
 
 fn selection(metadata: &mut Metadata<'_>, queue: &str, over_amqp: bool) -> Selection {

@@ -28,8 +28,8 @@ fn with_host(host: &str, more: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 fn good(host: &str, more: &[(&str, &str)]) -> (Parsed, Connection, Query) {
     let parsed = parse(&with_host(host, more)).expect("good metadata");
-    let crate::Connection::Rabbitmq(connection) = parsed.connection.clone();
-    let crate::Query::Rabbitmq(query) = parsed.query.clone();
+    let crate::Connection::Rabbitmq(connection) = parsed.connection.clone() else { panic!("another source") };
+    let crate::Query::Rabbitmq(query) = parsed.query.clone() else { panic!("another source") };
     (parsed, connection, query)
 }
 
@@ -240,15 +240,8 @@ fn certificates_need_an_encrypted_host_and_each_other() {
 
 #[test]
 fn keys_of_other_versions_say_what_to_do_instead() {
-    let keys = [
-        "workloadIdentityResource",
-        "authModes",
-        "oauthTokenURI",
-        "scopes",
-        "clientID",
-        "clientSecret",
-        "keyPassword",
-    ];
+    let keys =
+        ["workloadIdentityResource", "authModes", "oauthTokenURI", "scopes", "clientID", "clientSecret", "keyPassword"];
     for key in keys {
         let errors = parse(&with_host(AMQP, &[(key, "x")])).expect_err(key);
         assert_eq!(errors.len(), 1, "{errors:?}");

@@ -1,26 +1,23 @@
 //! Figures from the management API: counts with unacknowledged messages, rates, and several queues by regular expression.
 //! Never follows a redirect (the credentials would go with it) and never repeats an answer's body.
 
-use std::error::Error;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::{StreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Certificate, Client, Identity, StatusCode, redirect};
-use tokio::time::{Instant, timeout_at};
+use reqwest::StatusCode;
+use url::Url;
 use windlass_decision::{FailureKind, Outcome};
 
 use super::config::{Connection, Query, Selection};
 use super::figures::{self, Listing, Queue};
-use super::outcome::{Problem, no_such_queue, root_cause};
+use super::outcome::{Problem, no_such_queue};
+use crate::http::{Client, Request, Trouble, each};
 use crate::{Dependencies, Upstream};
 
 /// What one request may take where the trigger names no `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Requests in flight at once, per broker.
-const IN_FLIGHT: usize = 8;
 const MAX_QUEUE_BYTES: usize = 4 << 20;
 const MAX_LISTING_BYTES: usize = 64 << 20;
 /// Bytes that a path segment or query value leaves as they are.
@@ -31,7 +28,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove
 pub(super) struct Http {
     connection: Connection,
     dependencies: Dependencies,
-    client: OnceLock<Result<Client, Problem>>,
+    client: OnceLock<Result<Arc<Client>, Trouble>>,
 }
 
 /// Why a query has no figure.
@@ -53,24 +50,9 @@ impl Http {
         Self { connection, dependencies, client: OnceLock::new() }
     }
 
-    async fn read_all(&self, queries: &[crate::Query]) -> Vec<Outcome> {
-        let until = Instant::now() + self.dependencies.deadline;
-        let clock = &*self.dependencies.clock;
-        let mut outcomes = vec![Problem::timeout(&self.connection).failed(clock); queries.len()];
-        let asked: Vec<_> = queries
-            .iter()
-            .enumerate()
-            .map(|(index, crate::Query::Rabbitmq(query))| async move {
-                (index, timeout_at(until, self.outcome(query)).await)
-            })
-            .collect();
-        let mut answers = stream::iter(asked).buffer_unordered(IN_FLIGHT);
-        while let Some((index, answer)) = answers.next().await {
-            if let (Some(place), Ok(outcome)) = (outcomes.get_mut(index), answer) {
-                *place = outcome;
-            }
-        }
-        outcomes
+    async fn read_all(&self, queries: Vec<&Query>) -> Vec<Outcome> {
+        let timeout = || Problem::timeout(&self.connection).failed(&*self.dependencies.clock);
+        each(queries, self.dependencies.deadline, timeout, |query| self.outcome(query)).await
     }
 
     async fn outcome(&self, query: &Query) -> Outcome {
@@ -111,23 +93,16 @@ impl Http {
     /// The body of `/api/queues/<vhost><rest>`.
     async fn get(&self, query: &Query, rest: &str, limit: usize) -> Result<Vec<u8>, NoFigure> {
         let connection = &self.connection;
-        let client = self.client.get_or_init(|| client(connection)).as_ref().map_err(Clone::clone)?;
-        let endpoint = &connection.endpoint;
-        let scheme = if endpoint.tls { "https" } else { "http" };
-        let url = format!("{scheme}://{endpoint}/api/queues/{}{rest}", escaped(&connection.vhost));
-        let mut request = client.get(url).timeout(connection.timeout.unwrap_or(DEFAULT_TIMEOUT));
-        if let Some(user) = &connection.username {
-            request = request.basic_auth(user, connection.password.as_ref().map(crate::Secret::expose));
-        }
-        let mut response = request.send().await.map_err(|error| self.problem(error))?;
-        self.check(query, response.status())?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.problem(error))? {
-            if body.len() + chunk.len() > limit {
-                return Err(self.bad_answer(&format!("its answer is larger than {} MiB", limit >> 20)).into());
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let client = || self.dependencies.network.client(&connection.endpoint, &connection.tls);
+        let client = self.client.get_or_init(client).as_ref().map_err(|trouble| self.problem(trouble.clone()))?;
+        let base = connection.endpoint.base();
+        let url = format!("{base}/api/queues/{}{rest}", escaped(&connection.vhost));
+        let url = Url::parse(&url).map_err(|_| self.problem(Trouble::Unusable))?;
+        let basic = connection.username.as_deref().map(|user| (user, connection.password.as_ref()));
+        let time = connection.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let request = Request { url, basic, headers: Vec::new(), time, limit };
+        let (status, body) = client.get(request).await.map_err(|trouble| self.problem(trouble))?;
+        self.check(query, status)?;
         Ok(body)
     }
 
@@ -185,66 +160,31 @@ impl Http {
         Problem::new(FailureKind::BadAnswer, "metadata.host", message)
     }
 
-    fn problem(&self, error: reqwest::Error) -> Problem {
-        let error = error.without_url();
-        if error.is_timeout() {
-            return Problem::timeout(&self.connection);
-        }
-        let (why, tls) = root_cause(error.source().unwrap_or(&error));
-        if tls {
-            Problem::tls(&self.connection, &why)
-        } else if error.is_builder() {
-            self.bad_answer("its address cannot be used")
-        } else {
-            Problem::unreachable(&self.connection, &why)
+    fn problem(&self, trouble: Trouble) -> Problem {
+        let connection = &self.connection;
+        match trouble {
+            Trouble::Denied(denied) => Problem::denied(connection, denied),
+            Trouble::Unusable => self.bad_answer("its address cannot be used"),
+            Trouble::Timeout => Problem::timeout(connection),
+            Trouble::Tls(why) => Problem::tls(connection, &why),
+            Trouble::Unreachable(why) => Problem::unreachable(connection, &why),
+            Trouble::TooLarge(limit) => self.bad_answer(&format!("its answer is larger than {} MiB", limit >> 20)),
         }
     }
 }
 
 impl Upstream for Http {
     fn read<'a>(&'a self, queries: &'a [crate::Query]) -> BoxFuture<'a, Vec<Outcome>> {
-        Box::pin(self.read_all(queries))
+        let clock = &*self.dependencies.clock;
+        Box::pin(crate::upstream::read_own(
+            queries,
+            clock,
+            Query::of,
+            move |own| async move { self.read_all(own).await },
+        ))
     }
 }
 
 fn escaped(part: &str) -> String {
     utf8_percent_encode(part, UNRESERVED).to_string()
-}
-
-/// One client per connection: its trust and its credentials are the connection's own.
-fn client(connection: &Connection) -> Result<Client, Problem> {
-    let unusable = |error: reqwest::Error| {
-        let error = error.without_url();
-        Problem::tls(connection, &root_cause(error.source().unwrap_or(&error)).0)
-    };
-    let tls = &connection.tls;
-    let builder = || -> Result<reqwest::ClientBuilder, Problem> {
-        let builder = Client::builder()
-            .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .pool_max_idle_per_host(IN_FLIGHT)
-            .pool_idle_timeout(Duration::from_secs(90))
-            .tls_danger_accept_invalid_certs(tls.unsafe_ssl);
-        match (&tls.cert, &tls.key) {
-            (Some(cert), Some(key)) => {
-                let pem = format!("{}\n{}\n", key.expose(), cert.expose());
-                Ok(builder.identity(Identity::from_pem(pem.as_bytes()).map_err(unusable)?))
-            }
-            _ => Ok(builder),
-        }
-    };
-    let own = match &tls.ca {
-        Some(ca) => Certificate::from_pem_bundle(ca.expose().as_bytes()).map_err(unusable)?,
-        None => Vec::new(),
-    };
-    if !connection.endpoint.tls {
-        // No authority is needed, and an image may have none.
-        return builder()?.tls_certs_only([]).build().map_err(unusable);
-    }
-    match builder()?.tls_certs_merge(own.clone()).build() {
-        Ok(client) => Ok(client),
-        Err(_) if !own.is_empty() => builder()?.tls_certs_only(own).build().map_err(unusable),
-        Err(error) => Err(unusable(error)),
-    }
 }

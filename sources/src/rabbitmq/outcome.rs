@@ -1,8 +1,5 @@
 //! Turning answers and errors into outcomes with a sentence for a person. Never repeats a credential or an answer's body.
 
-use std::error::Error;
-use std::io;
-
 use windlass_decision::{Activity, Clock, Failure, FailureKind, Outcome, Sample};
 
 use super::config::Connection;
@@ -45,6 +42,11 @@ impl Problem {
         Self::new(FailureKind::Tls, "metadata.ca", message)
     }
 
+    /// The address is not one that may be connected to.
+    pub(super) fn denied(connection: &Connection, denied: crate::http::Denied) -> Self {
+        Self::new(FailureKind::Unreachable, "metadata.host", denied.sentence(&connection.endpoint))
+    }
+
     /// Wrong user or password.
     pub(super) fn credentials(connection: &Connection) -> Self {
         let user = connection.username.as_deref().unwrap_or("guest");
@@ -82,25 +84,6 @@ pub(super) fn measured(value: f64, activity: Activity, clock: &dyn Clock) -> Out
     match (Sample { value, activity, limit: None, at: clock.now() }).checked() {
         Ok(sample) => Outcome::Ok(sample),
         Err(why) => Problem::new(FailureKind::BadAnswer, "metadata.queueName", why).failed(clock),
-    }
-}
-
-/// The innermost reason of an error chain, and whether it comes from TLS.
-pub(super) fn root_cause(error: &(dyn Error + 'static)) -> (String, bool) {
-    let mut tls = false;
-    let mut current = error;
-    loop {
-        tls |= current.is::<rustls::Error>();
-        // An io::Error shows its payload as itself and its payload's source as its source: look into it by hand.
-        let inner = current
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .map(|inner| inner as &(dyn Error + 'static))
-            .or_else(|| current.source());
-        match inner {
-            Some(inner) => current = inner,
-            None => return (current.to_string(), tls),
-        }
     }
 }
 

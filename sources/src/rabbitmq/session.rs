@@ -19,7 +19,9 @@ use tokio::sync::Semaphore;
 use windlass_decision::{Activity, Clock, FailureKind, Outcome};
 
 use super::config::{Connection, Query};
-use super::outcome::{Problem, measured, no_such_queue, root_cause, shortened};
+use super::outcome::{Problem, measured, no_such_queue, shortened};
+use crate::NetworkPolicy;
+use crate::cause::root_cause;
 
 /// More channels make a read no faster, and each costs the broker a process.
 const MAX_CHANNELS: u16 = 32;
@@ -53,12 +55,12 @@ impl Drop for Socket {
 
 impl Session {
     /// Connects and authenticates.
-    pub(super) async fn open(connection: &Connection) -> Result<Self, Problem> {
+    pub(super) async fn open(connection: &Connection, network: &NetworkPolicy) -> Result<Self, Problem> {
         let runtime = lapin::runtime::default_runtime().map_err(|error| refusal(connection, &error))?;
         let unreachable = |error: io::Error| Problem::unreachable(connection, &root_cause(&error).0);
         let endpoint = &connection.endpoint;
-        let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
-        let addresses: Vec<_> = found.map_err(unreachable)?.collect();
+        let found = network.resolve(&endpoint.host, endpoint.port).await.map_err(unreachable)?;
+        let addresses = found.map_err(|denied| Problem::denied(connection, denied))?;
         let stream = AsyncTcpStream::connect(&runtime, addresses).await.map_err(unreachable)?;
         let AsyncTcpStream::Plain(plain) = &stream else {
             return Err(Problem::unreachable(connection, "the client gave no plain socket"));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::json;
 use windlass_decision::{Clock, FailureKind, Outcome};
-use windlass_sources::{Dependencies, Given, Query, TriggerInput, Upstream, connect, parse};
+use windlass_sources::{Dependencies, Given, NetworkPolicy, Query, TriggerInput, Upstream, connect, parse};
 
 use fake::{Fake, Fault};
 
@@ -28,7 +28,8 @@ fn trigger_with(deadline: Duration, host: &str, queue: &str, more: &[(&str, &str
     metadata.insert("host".to_owned(), host.to_owned());
     metadata.insert("queueName".to_owned(), queue.to_owned());
     let parsed = parse(TriggerInput::new("rabbitmq", &metadata, &Given::default())).expect("good metadata").0;
-    (connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline }), parsed.query)
+    let network = Arc::new(NetworkPolicy::default().allow_loopback(true));
+    (connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline, network }), parsed.query)
 }
 
 fn trigger(host: &str, queue: &str, more: &[(&str, &str)]) -> (Arc<dyn Upstream>, Query) {

@@ -14,7 +14,7 @@ use lapin::{BasicProperties, Channel, ConnectionProperties};
 use reqwest::Method;
 use serde_json::json;
 use windlass_decision::{Activity, Clock, FailureKind, Outcome};
-use windlass_sources::{Dependencies, Given, Query, TriggerInput, Upstream, connect, parse};
+use windlass_sources::{Dependencies, Given, NetworkPolicy, Query, TriggerInput, Upstream, connect, parse};
 
 use broker::Broker;
 
@@ -34,7 +34,8 @@ fn trigger_with(deadline: Duration, pairs: &[(&str, &str)]) -> (Arc<dyn Upstream
     let metadata: BTreeMap<String, String> =
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let parsed = parse(TriggerInput::new("rabbitmq", &metadata, &Given::default())).expect("good metadata").0;
-    (connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline }), parsed.query)
+    let network = Arc::new(NetworkPolicy::default().allow_loopback(true));
+    (connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline, network }), parsed.query)
 }
 
 fn trigger(pairs: &[(&str, &str)]) -> (Arc<dyn Upstream>, Query) {

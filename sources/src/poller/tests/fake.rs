@@ -90,7 +90,7 @@ pub fn outcome(answer: Answer) -> Outcome {
 }
 
 fn name(query: &Query) -> String {
-    let Query::Rabbitmq(query) = query;
+    let Query::Rabbitmq(query) = query else { panic!("another source") };
     query.name().to_owned()
 }
 
@@ -130,7 +130,7 @@ impl World {
         let upstreams: Arc<Mutex<BTreeMap<String, Arc<Mutex<State>>>>> = Arc::default();
         let known = Arc::clone(&upstreams);
         let connect: Arc<Connect> = Arc::new(move |connection: &Connection| {
-            let Connection::Rabbitmq(connection) = connection;
+            let Connection::Rabbitmq(connection) = connection else { panic!("another source") };
             let state = Arc::clone(lock(&known).entry(connection.vhost.clone()).or_default());
             lock(&state).connected += 1;
             Arc::new(Fake { began, state }) as Arc<dyn Upstream>

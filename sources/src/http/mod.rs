@@ -1,0 +1,30 @@
+//! What the sources that speak HTTP share: addresses, credentials and certificates of a trigger, a client that keeps to a
+//! [`NetworkPolicy`], and words for what goes wrong. It knows no source. It never follows a redirect, never uses a proxy, and
+//! never repeats an answer's content.
+
+mod address;
+mod auth;
+#[cfg(feature = "connect")]
+mod client;
+mod pairs;
+#[cfg(feature = "connect")]
+mod policy;
+#[cfg(feature = "connect")]
+mod problem;
+mod tls;
+
+pub use address::Endpoint;
+pub(crate) use address::url;
+pub use auth::Auth;
+pub(crate) use auth::{Mode, authentication};
+#[cfg(feature = "connect")]
+pub(crate) use client::{Client, IN_FLIGHT, Request, Trouble, each};
+pub(crate) use pairs::{headers, parameters};
+#[cfg(feature = "connect")]
+pub(crate) use policy::Denied;
+#[cfg(feature = "connect")]
+pub use policy::{NetworkPolicy, Place};
+#[cfg(feature = "connect")]
+pub(crate) use problem::{NoFigure, Problem, Site, measured};
+pub use tls::Tls;
+pub(crate) use tls::certificates;
