@@ -16,10 +16,12 @@ pub mod cron;
 mod given;
 pub mod http;
 mod metadata;
+pub mod metrics_api;
 #[cfg(feature = "connect")]
 pub mod poller;
 #[cfg(feature = "connect")]
 mod process;
+pub mod prometheus;
 pub mod rabbitmq;
 mod registry;
 mod secret;
@@ -32,7 +34,7 @@ pub use http::NetworkPolicy;
 pub use metadata::{ConfigError, Metadata};
 #[cfg(feature = "connect")]
 pub use process::{Owned, Process};
-pub use registry::{Connection, Parsed, Query, TriggerInput, kinds, parse};
+pub use registry::{Connection, Parsed, Query, TriggerInput, docs, kinds, parse};
 #[cfg(feature = "connect")]
 pub use registry::{Dependencies, connect};
 pub use secret::Secret;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{ConfigError, Given, Metadata, cron, rabbitmq};
+use crate::{ConfigError, Given, Metadata, cron, metrics_api, prometheus, rabbitmq};
 
 /// What a trigger says, and what is given to it from elsewhere.
 #[derive(Clone, Copy)]
@@ -55,6 +55,10 @@ pub struct Parsed {
 pub enum Connection {
     /// The clock: there is no server, so all cron triggers share it.
     Cron,
+    /// A server that answers with a number.
+    MetricsApi(metrics_api::Connection),
+    /// A Prometheus server.
+    Prometheus(prometheus::Connection),
     /// A RabbitMQ broker.
     Rabbitmq(rabbitmq::Connection),
 }
@@ -64,6 +68,10 @@ pub enum Connection {
 pub enum Query {
     /// A window of time.
     Cron(cron::Query),
+    /// A number in an answer.
+    MetricsApi(metrics_api::Query),
+    /// A PromQL query.
+    Prometheus(prometheus::Query),
     /// A RabbitMQ queue, or several by regular expression.
     Rabbitmq(rabbitmq::Query),
 }
@@ -71,12 +79,35 @@ pub enum Query {
 /// Understands the metadata of one kind of source; `None` only after an error was recorded.
 type Parse = fn(&mut Metadata<'_>) -> Option<Parsed>;
 
+/// One kind of source.
+struct Source {
+    kind: &'static str,
+    parse: Parse,
+    /// Its README.
+    docs: &'static str,
+}
+
 /// All sources, sorted by type.
-const SOURCES: &[(&str, Parse)] = &[("cron", cron::parse), ("rabbitmq", rabbitmq::parse)];
+const SOURCES: &[Source] = &[
+    Source { kind: "cron", parse: cron::parse, docs: include_str!("cron/README.md") },
+    Source { kind: "metrics-api", parse: metrics_api::parse, docs: include_str!("metrics_api/README.md") },
+    Source { kind: "prometheus", parse: prometheus::parse, docs: include_str!("prometheus/README.md") },
+    Source { kind: "rabbitmq", parse: rabbitmq::parse, docs: include_str!("rabbitmq/README.md") },
+];
 
 /// The known trigger types, sorted.
 pub fn kinds() -> impl Iterator<Item = &'static str> {
-    SOURCES.iter().map(|(name, _)| *name)
+    SOURCES.iter().map(|source| source.kind)
+}
+
+/// The page about a trigger type, as Markdown: what it reads, an example, all keys, what each failure means.
+#[must_use]
+pub fn docs(kind: &str) -> Option<&'static str> {
+    find(kind).map(|source| source.docs)
+}
+
+fn find(kind: &str) -> Option<&'static Source> {
+    SOURCES.iter().find(|source| source.kind == kind)
 }
 
 /// Understands a trigger; gives what is remarked upon besides.
@@ -84,7 +115,7 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// Every field that is wrong, each with its fix; an unknown type lists the known ones.
 pub fn parse(input: TriggerInput<'_>) -> Result<(Parsed, Vec<ConfigError>), Vec<ConfigError>> {
-    let Some((_, parse)) = SOURCES.iter().find(|(name, _)| *name == input.kind) else {
+    let Some(source) = find(input.kind) else {
         return Err(vec![ConfigError {
             field: "type".to_owned(),
             problem: format!("{:?} is not a trigger type that this version knows", input.kind),
@@ -92,7 +123,7 @@ pub fn parse(input: TriggerInput<'_>) -> Result<(Parsed, Vec<ConfigError>), Vec<
         }]);
     };
     let mut metadata = Metadata::new(input);
-    let parsed = parse(&mut metadata);
+    let parsed = (source.parse)(&mut metadata);
     let (errors, remarks) = metadata.finish();
     match parsed {
         Some(parsed) if errors.is_empty() => Ok((parsed, remarks)),
@@ -118,6 +149,12 @@ pub struct Dependencies {
 pub fn connect(connection: &Connection, dependencies: &Dependencies) -> std::sync::Arc<dyn crate::Upstream> {
     match connection {
         Connection::Cron => cron::connect(dependencies),
+        Connection::MetricsApi(connection) => metrics_api::connect(connection, dependencies),
+        Connection::Prometheus(connection) => prometheus::connect(connection, dependencies),
         Connection::Rabbitmq(connection) => rabbitmq::connect(connection, dependencies),
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

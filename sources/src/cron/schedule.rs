@@ -4,6 +4,7 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::civil::date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
+#[cfg(feature = "connect")]
 use jiff::{Timestamp, Zoned};
 
 const MONTHS: &[&str] = &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
@@ -50,6 +51,7 @@ impl Schedule {
     /// The first time after `now`, in the zone of `now`. Where a clock is put forward, a time of day that is skipped comes
     /// at the first moment after the gap; where it is put back, a time of day comes once, and a repeated one (`*/5`) goes
     /// through both hours.
+    #[cfg(feature = "connect")]
     pub(super) fn next(&self, now: &Zoned) -> Option<Timestamp> {
         self.0.find_next_occurrence(now, false).ok().map(|next| next.timestamp())
     }
@@ -73,6 +75,6 @@ fn check(field: &str, names: &[&str]) -> Result<(), String> {
     Err("has a field that is none of *, 5, 1-5, */15, 1,3 and names of months and weekdays".to_owned())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "connect"))]
 #[path = "schedule_tests.rs"]
 mod tests;

@@ -231,7 +231,7 @@ async fn whoever_trusts_the_same_shares_a_client_while_somebody_holds_it() {
     let policy = NetworkPolicy::default();
     let url = |text: &str| Url::parse(text).expect("a URL");
     let first = client(&policy, &url("https://a.example"));
-    assert!(Arc::ptr_eq(&first, &client(&policy.clone(), &url("https://b.example"))));
+    assert!(Arc::ptr_eq(&first, &client(&policy, &url("https://b.example"))));
     assert!(!Arc::ptr_eq(&first, &client(&policy, &url("https://a.example:8443"))));
     assert!(!Arc::ptr_eq(&first, &client(&policy, &url("http://a.example:443"))));
     // Another policy never uses a client of this one.

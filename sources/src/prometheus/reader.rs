@@ -1,0 +1,199 @@
+//! Asks `/api/v1/query` and takes one number from the answer. This module never repeats what the server says.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use reqwest::StatusCode;
+use serde_json::Value;
+use url::Url;
+use windlass_decision::{FailureKind, Outcome};
+
+use super::config::{Connection, Query};
+use crate::http::{Client, Endpoint, NoFigure, Problem, Request, Site, Trouble, each, measured};
+use crate::{Dependencies, Upstream};
+
+/// What one request may take where the trigger names no `timeout`.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
+/// One number is small; a query with too many results is not, and is refused all the same.
+const MAX_BYTES: usize = 4 << 20;
+
+/// A server that answers queries as Prometheus does.
+#[derive(Debug)]
+pub(super) struct Prometheus {
+    connection: Connection,
+    dependencies: Dependencies,
+    client: OnceLock<Result<Arc<Client>, Trouble>>,
+}
+
+impl Prometheus {
+    pub(super) fn new(connection: Connection, dependencies: Dependencies) -> Self {
+        Self { connection, dependencies, client: OnceLock::new() }
+    }
+
+    fn site(&self) -> Site<&Endpoint> {
+        Site { what: "Prometheus", place: &self.connection.endpoint, field: "metadata.serverAddress" }
+    }
+
+    async fn read_all(&self, queries: Vec<&Query>) -> Vec<Outcome> {
+        let clock = &*self.dependencies.clock;
+        let timeout = || NoFigure::Failed(self.site().trouble(Trouble::Timeout)).outcome(clock);
+        let ask = |query| async move {
+            match self.figure(query).await {
+                Ok(figure) => measured(figure, "metadata.query", clock),
+                Err(none) => none.outcome(clock),
+            }
+        };
+        each(queries, self.dependencies.deadline, timeout, ask).await
+    }
+
+    async fn figure(&self, query: &Query) -> Result<f64, NoFigure> {
+        let body = self.ask(query).await?;
+        match result(&body) {
+            Ok(Some(figure)) => Ok(figure),
+            Ok(None) if query.ignore_null => Ok(0.0),
+            Ok(None) => {
+                let message = "the query has no result, or one that is not a finite number; check that what it asks for is scraped";
+                Err(NoFigure::Absent(Problem::new(FailureKind::NotFound, "metadata.query", message)))
+            }
+            Err(Bad::Foreign) => Err(self.site().bad("its answer is not one of Prometheus").into()),
+            Err(Bad::Result(what)) => {
+                Err(Problem::new(FailureKind::BadAnswer, "metadata.query", format!("the query gives {what}")).into())
+            }
+        }
+    }
+
+    async fn ask(&self, query: &Query) -> Result<Vec<u8>, NoFigure> {
+        let Connection { endpoint, auth, headers, tls, timeout } = &self.connection;
+        let trouble = |trouble| NoFigure::from(self.site().trouble(trouble));
+        let client = self.client.get_or_init(|| self.dependencies.network.client(endpoint, tls));
+        let client = client.as_ref().map_err(|found| trouble(found.clone()))?;
+        let mut url =
+            Url::parse(&format!("{}/api/v1/query", endpoint.base())).map_err(|_| trouble(Trouble::Unusable))?;
+        url.query_pairs_mut()
+            .append_pair("query", &query.query)
+            .extend_pairs(query.namespace.iter().map(|namespace| ("namespace", namespace)))
+            .extend_pairs(query.parameters.iter().map(|(name, value)| (name, value.expose())));
+        let request = Request {
+            url,
+            basic: auth.basic.as_ref().map(|(user, password)| (user.as_str(), Some(password))),
+            headers: headers.iter().chain(&auth.headers).map(|(name, value)| (name.as_str(), value)).collect(),
+            time: timeout.unwrap_or(DEFAULT_TIMEOUT),
+            limit: MAX_BYTES,
+        };
+        match client.get(request).await {
+            Ok((status, body)) if status.is_success() => Ok(body),
+            Ok((StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY, _)) => {
+                let message = "Prometheus cannot evaluate the query; try it in Prometheus' own page and correct it";
+                Err(Problem::new(FailureKind::BadAnswer, "metadata.query", message).into())
+            }
+            Ok((status, _)) => {
+                Err(self.site().status(status, auth != &crate::http::Auth::default() || tls.cert.is_some()))
+            }
+            Err(found) => Err(trouble(found)),
+        }
+    }
+}
+
+/// Why an answer holds no figure.
+#[derive(Debug, PartialEq)]
+enum Bad {
+    /// It is not in the form of Prometheus' API.
+    Foreign,
+    /// The query gives something else than one number; what, in words.
+    Result(&'static str),
+}
+
+/// The one number of an answer; `None` for no result, NaN and infinity.
+fn result(body: &[u8]) -> Result<Option<f64>, Bad> {
+    let answer: Value = serde_json::from_slice(body).map_err(|_| Bad::Foreign)?;
+    if answer["status"] != "success" {
+        return Err(Bad::Foreign);
+    }
+    let result = answer["data"]["result"].as_array().ok_or(Bad::Foreign)?;
+    let pair = match answer["data"]["resultType"].as_str() {
+        Some("scalar") => result,
+        Some("vector") => match result.as_slice() {
+            [] => return Ok(None),
+            [one] if one["histogram"].is_array() => {
+                return Err(Bad::Result("a histogram; take a number from it, for example with histogram_quantile"));
+            }
+            [one] => one["value"].as_array().ok_or(Bad::Foreign)?,
+            _ => return Err(Bad::Result("more than one result; sum them up, for example with sum(...)")),
+        },
+        Some("matrix") => return Err(Bad::Result("a range; take a number from it, for example with rate(...)")),
+        Some("string") => return Err(Bad::Result("a text, which is no number")),
+        _ => return Err(Bad::Foreign),
+    };
+    match pair.as_slice() {
+        [] => Ok(None),
+        [_, Value::Null] => Ok(None),
+        [_, Value::String(figure)] => {
+            let figure: f64 = figure.parse().map_err(|_| Bad::Foreign)?;
+            Ok(Some(figure).filter(|figure| figure.is_finite()))
+        }
+        _ => Err(Bad::Foreign),
+    }
+}
+
+impl Upstream for Prometheus {
+    fn read<'a>(&'a self, queries: &'a [crate::Query]) -> BoxFuture<'a, Vec<Outcome>> {
+        let clock = &*self.dependencies.clock;
+        Box::pin(crate::upstream::read_own(
+            queries,
+            clock,
+            Query::of,
+            move |own| async move { self.read_all(own).await },
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vector(result: &str) -> Result<Option<f64>, Bad> {
+        result_of("vector", result)
+    }
+
+    fn result_of(kind: &str, text: &str) -> Result<Option<f64>, Bad> {
+        result(format!(r#"{{"status":"success","data":{{"resultType":"{kind}","result":{text}}}}}"#).as_bytes())
+    }
+
+    #[test]
+    fn one_number_is_taken_and_nothing_else() {
+        assert_eq!(vector(r#"[{"metric":{"a":"b"},"value":[1700000000.1,"12.5"]}]"#), Ok(Some(12.5)));
+        assert_eq!(vector(r#"[{"metric":{},"value":[1,"1e3"]}]"#), Ok(Some(1000.0)));
+        assert_eq!(vector(r#"[{"metric":{},"value":[1,"-4"]}]"#), Ok(Some(-4.0)));
+        assert_eq!(result_of("scalar", r#"[1700000000.1,"7"]"#), Ok(Some(7.0)));
+        for none in ["[]", r#"[{"value":[]}]"#, r#"[{"value":[1,null]}]"#] {
+            assert_eq!(vector(none), Ok(None), "{none}");
+        }
+        for figure in ["NaN", "+Inf", "-Inf"] {
+            assert_eq!(vector(&format!(r#"[{{"value":[1,"{figure}"]}}]"#)), Ok(None), "{figure}");
+        }
+        let table = [
+            ("vector", r#"[{"value":[1,"1"]},{"value":[1,"2"]}]"#),
+            ("vector", r#"[{"metric":{},"histogram":[1,{"count":"1"}]}]"#),
+            ("matrix", r#"[{"metric":{},"values":[[1,"1"]]}]"#),
+            ("string", r#"[1,"1"]"#),
+        ];
+        for (kind, text) in table {
+            assert!(matches!(result_of(kind, text), Err(Bad::Result(_))), "{kind} {text}");
+        }
+        for text in [
+            r#"[{"value":[1]}]"#,
+            r#"[{"value":[1,2]}]"#,
+            r#"[{"value":[1,"x"]}]"#,
+            r#"[{"value":[1,"2",3]}]"#,
+            "{}",
+            "[3]",
+        ] {
+            assert_eq!(vector(text), Err(Bad::Foreign), "{text}");
+        }
+        for body in ["", "{}", "[]", "null", "12", "<html>", r#"{"status":"error"}"#, r#"{"status":"success"}"#] {
+            assert_eq!(result(body.as_bytes()), Err(Bad::Foreign), "{body}");
+        }
+        assert_eq!(result("[".repeat(100_000).as_bytes()), Err(Bad::Foreign));
+    }
+}
