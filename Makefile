@@ -62,7 +62,7 @@ test-unit: ## unit and documentation tests of all crates
 	$(CARGO) test $(ALL) --doc
 
 test-it: build ## integration tests without a cluster, in seconds
-	$(BIN_ENV) $(CARGO) test $(ALL) --test it --test management_api -- $(ARGS)
+	$(BIN_ENV) $(CARGO) test $(ALL) --test it --test management_api --test metrics_api -- $(ARGS)
 
 test-disasters: ## thousands of simulated disasters, each drawn from a seed; WINDLASS_SEEDS sets how many
 	$(CARGO) test $(ALL) --test disasters -- --nocapture --test-threads 1 $(ARGS)
@@ -72,8 +72,8 @@ test-hpa: ## the HPA algorithm held against Kubernetes' own, in virtual time
 	cd $(CLUSTER) && $(GO) test -c -o "$(CARGO_TARGET_DIR)/hpa.test" ./hpa
 	WINDLASS_HPA_TEST="$(CARGO_TARGET_DIR)/hpa.test" $(CARGO) test $(ALL) --test hpa -- --nocapture $(ARGS)
 
-test-sources: ## the sources against real brokers, without a cluster
-	$(CARGO) test $(ALL) --test rabbitmq_broker -- $(ARGS)
+test-sources: ## the sources against real servers, without a cluster
+	$(CARGO) test $(ALL) --test rabbitmq_broker --test prometheus_server -- $(ARGS)
 
 test-e2e: cluster-build build ## end-to-end tests on a real control plane with a real RabbitMQ
 	@# They wait for most of their time, so more than the cores run at once; those that measure seconds run after the rest.

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use std::{fmt, io};
 
 use futures::{StreamExt, stream};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -39,7 +39,6 @@ pub(crate) struct Client {
 }
 
 /// A GET.
-#[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) url: Url,
     pub(crate) basic: Option<(&'a str, Option<&'a Secret>)>,
@@ -48,6 +47,14 @@ pub(crate) struct Request<'a> {
     pub(crate) time: Duration,
     /// Bytes of an answer that are read at most.
     pub(crate) limit: usize,
+}
+
+impl fmt::Debug for Request<'_> {
+    /// Without the URL: it may hold a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Request").field("headers", &names).field("time", &self.time).finish_non_exhaustive()
+    }
 }
 
 /// Why there is no answer.

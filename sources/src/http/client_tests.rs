@@ -214,7 +214,7 @@ async fn an_error_brings_its_status_and_not_its_content() {
 async fn credentials_and_headers_arrive() {
     let server = Server::start().await;
     let open = NetworkPolicy::default().allow_loopback(true);
-    let mut asked = request(&format!("http://127.0.0.1:{}/echo", server.port));
+    let mut asked = request(&format!("http://127.0.0.1:{}/echo?key=sesame", server.port));
     let (password, value) = (Secret::new("open sesame"), Secret::new("orders"));
     asked.basic = Some(("aladdin", Some(&password)));
     asked.headers = vec![("X-Scope-OrgID", &value)];

@@ -17,7 +17,8 @@ use crate::{Dependencies, Secret, Upstream};
 
 /// What one request may take where the trigger names no `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
-const MAX_BYTES: usize = 8 << 20;
+/// A document takes many times its size in memory.
+const MAX_BYTES: usize = 4 << 20;
 
 /// A server that answers with numbers.
 #[derive(Debug)]

@@ -8,6 +8,9 @@ use super::selector::{Selector, identifier, quoted};
 use super::walk::{Found, find};
 use super::xml;
 
+/// YAML takes more memory and more time to read than the other formats.
+const MAX_YAML: usize = 1 << 20;
+
 /// Why an answer holds no number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
@@ -39,6 +42,9 @@ impl<'b> Answer<'b> {
                 (self.json.get_or_insert_with(json), path)
             }
             Location::Yaml(path) => {
+                if body.len() > MAX_YAML {
+                    return Err(Missing::Bad("its answer is larger than 1 MiB, the most for YAML"));
+                }
                 let yaml = || serde_yaml_ng::from_slice(body).map_err(|_| Missing::Bad("its answer is not YAML"));
                 (self.yaml.get_or_insert_with(yaml), path)
             }

@@ -151,6 +151,8 @@ fn yaml_is_read_by_names_and_positions() {
     for body in ["a: [", "\t", "a: *b"] {
         assert_eq!(yaml(body), Err(Missing::Bad("its answer is not YAML")), "{body}");
     }
+    let large = format!("a: 1\nb: \"{}\"\n", "x".repeat(1 << 20));
+    assert!(matches!(yaml(&large), Err(Missing::Bad(_))));
     // Aliases of aliases would fill the memory.
     let mut bomb = "l0: &l0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {

@@ -23,12 +23,22 @@ impl Clock for Still {
 }
 
 fn trigger_with(deadline: Duration, host: &str, queue: &str, more: &[(&str, &str)]) -> (Arc<dyn Upstream>, Query) {
+    trigger_within(NetworkPolicy::default().allow_loopback(true), deadline, host, queue, more)
+}
+
+fn trigger_within(
+    network: NetworkPolicy,
+    deadline: Duration,
+    host: &str,
+    queue: &str,
+    more: &[(&str, &str)],
+) -> (Arc<dyn Upstream>, Query) {
     let mut metadata: BTreeMap<String, String> =
         more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     metadata.insert("host".to_owned(), host.to_owned());
     metadata.insert("queueName".to_owned(), queue.to_owned());
     let parsed = parse(TriggerInput::new("rabbitmq", &metadata, &Given::default())).expect("good metadata").0;
-    let network = Arc::new(NetworkPolicy::default().allow_loopback(true));
+    let network = Arc::new(network);
     (connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline, network }), parsed.query)
 }
 
@@ -231,4 +241,25 @@ async fn tls_to_a_port_that_speaks_plain_http_is_a_tls_failure() {
     let (_, address) = Fake::start().await;
     let outcome = read(&format!("https://guest:guest@{address}"), "q", &[]).await;
     assert_eq!(failed(&outcome).0, FailureKind::Tls, "{outcome:?}");
+}
+
+#[tokio::test]
+async fn the_default_policy_lets_nobody_in_by_either_door() {
+    let (fake, address) = Fake::start().await;
+    let port = address.rsplit(':').next().expect("a port");
+    for scheme in ["http", "amqp"] {
+        for host in
+            ["127.0.0.1", "127.1", "localhost", "[::ffff:127.0.0.1]", "169.254.169.254", "metadata.google.internal"]
+        {
+            let host = format!("{scheme}://guest:S3CR3T@{host}:{port}");
+            let deadline = Duration::from_secs(5);
+            let (upstream, query) = trigger_within(NetworkPolicy::default(), deadline, &host, "q", &[]);
+            let outcome = upstream.read(&[query]).await.remove(0);
+            let Outcome::Failed(failure) = &outcome else { panic!("{host}: {outcome:?}") };
+            assert_eq!((failure.kind, failure.field), (FailureKind::Unreachable, Some("metadata.host")), "{host}");
+            let message = &failure.message;
+            assert!(message.contains("is not allowed") && !message.contains("S3CR3T"), "{host}: {message}");
+        }
+    }
+    assert!(fake.lock().requests.is_empty());
 }

@@ -238,7 +238,7 @@ async fn wrong_answers_fail_without_being_repeated() {
             FailureKind::BadAnswer,
             "not followed",
         ),
-        (Answer::Endless, FailureKind::BadAnswer, "larger than 8 MiB"),
+        (Answer::Endless, FailureKind::BadAnswer, "larger than 4 MiB"),
         (body("S3CR3T"), FailureKind::BadAnswer, "not JSON"),
         (body(""), FailureKind::BadAnswer, "not JSON"),
         (body(r#"{"n": "S3CR3T"}"#), FailureKind::BadAnswer, "not a number"),
