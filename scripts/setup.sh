@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/.."
 say() { echo "setup: $*" >&2; }
-packages=(build-essential pkg-config libssl-dev perl rabbitmq-server prometheus util-linux openssl curl)
+packages=(build-essential pkg-config libssl-dev perl rabbitmq-server prometheus util-linux openssl curl maven python3-venv)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use windlass_operator::clock::{SystemClock, entropy};
 use windlass_operator::lease::Timing;
-use windlass_operator::{Dependencies, Options, Process, Serve, SourceDependencies, connect, run as operate};
+use windlass_operator::{Dependencies, NetworkPolicy, Options, Process, Serve, SourceDependencies, connect, run as operate};
 
 /// Settings of one replica. Each can be given by its environment variable too.
 #[derive(Debug, clap::Args)]
@@ -71,6 +72,13 @@ pub(crate) struct Args {
     /// How long an activation waits for its pods before the HPA may follow the metric down.
     #[arg(long, env = "WINDLASS_STARTUP_LIMIT", default_value = "5m", value_parser = duration)]
     startup_limit: Duration,
+    /// Networks that triggers may name although they are kept from them by default, such as 127.0.0.0/8, separated by
+    /// commas. By default link-local and metadata addresses are, and in a pod loopback addresses too.
+    #[arg(long, env = "WINDLASS_ALLOW_SOURCE_NETWORKS", value_delimiter = ',')]
+    allow_source_networks: Vec<IpNet>,
+    /// Networks that triggers may never name, separated by commas.
+    #[arg(long, env = "WINDLASS_DENY_SOURCE_NETWORKS", value_delimiter = ',')]
+    deny_source_networks: Vec<IpNet>,
     /// Shape of the log lines.
     #[arg(long, env = "WINDLASS_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -104,13 +112,42 @@ async fn operator(args: Args) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
     let client = client(args.kubeconfig.as_deref()).await?;
+    let policy = network_policy(&args);
     let options = options(args)?;
     let clock = Arc::new(SystemClock);
-    let sources = SourceDependencies { clock: clock.clone(), deadline: options.read_deadline };
+    let network = Arc::new(kept_from_ourselves(policy, &options));
+    let sources = SourceDependencies { clock: clock.clone(), deadline: options.read_deadline, network };
     let connect = Arc::new(move |connection: &_| connect(connection, &sources));
     let (serve, process) = (Serve::Sockets, Process::default());
     let dependencies = Dependencies { client, clock, seed: entropy(), connect, serve, process };
     Box::pin(operate(options, dependencies, stop)).await.context("run the operator")
+}
+
+/// What sources may connect to. Outside of a pod, loopback is where a developer's brokers are; inside, it is the pod itself.
+fn network_policy(args: &Args) -> NetworkPolicy {
+    let api_server = std::env::var("KUBERNETES_SERVICE_HOST").ok();
+    let in_pod = api_server.is_some() && args.kubeconfig.is_none();
+    let mut policy = NetworkPolicy::default().allow_loopback(!in_pod);
+    for network in &args.allow_source_networks {
+        policy = policy.allow(*network);
+    }
+    for network in &args.deny_source_networks {
+        policy = policy.deny(*network);
+    }
+    if let Some(address) = api_server.and_then(|address| address.parse::<IpAddr>().ok()) {
+        policy = policy.deny(IpNet::from(address));
+    }
+    policy
+}
+
+/// The operator's own ports answer more to itself than to others.
+fn kept_from_ourselves(policy: NetworkPolicy, options: &Options) -> NetworkPolicy {
+    let advertised = options.advertise_address.into_iter();
+    let own = advertised.flat_map(|address| {
+        let ports = [options.health_address.port(), options.advertise_port.unwrap_or(options.metrics_address.port())];
+        ports.map(|port| SocketAddr::new(address, port))
+    });
+    [options.health_address, options.metrics_address].into_iter().chain(own).fold(policy, NetworkPolicy::deny)
 }
 
 /// A client that does not retry by itself: a write may leave only while this replica leads.
@@ -151,6 +188,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
         renew_deadline,
         retry_period,
         startup_limit,
+        allow_source_networks: _,
+        deny_source_networks: _,
         log_format: _,
         log_level: _,
     } = args;

@@ -43,4 +43,4 @@ pub use key::ObjectKey;
 pub use options::Options;
 pub use plan::{Effect, Note, Scale, Snapshot, plan};
 pub use run::{Dependencies, RunError, Serve, Surfaces, run};
-pub use windlass_sources::{Dependencies as SourceDependencies, Process, connect};
+pub use windlass_sources::{Dependencies as SourceDependencies, NetworkPolicy, Process, connect};

@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use tokio::time::Instant;
 use windlass_decision::Outcome;
 use windlass_sources::poller::Connect;
-use windlass_sources::{Connection, Push, Query, Upstream};
+use windlass_sources::{Push, Query, Upstream};
 
 use crate::telemetry::Telemetry;
 
@@ -22,10 +22,7 @@ struct Timed {
 pub(crate) fn timed(connect: Arc<Connect>, telemetry: Telemetry) -> Arc<Connect> {
     Arc::new(move |connection| {
         let upstream = connect(connection);
-        let kind = match connection {
-            Connection::Rabbitmq(_) => "rabbitmq",
-        };
-        Arc::new(Timed { upstream, kind, telemetry: telemetry.clone() })
+        Arc::new(Timed { upstream, kind: connection.kind(), telemetry: telemetry.clone() })
     })
 }
 

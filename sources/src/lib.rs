@@ -10,6 +10,7 @@
 //! A source never applies a threshold, never knows replicas, and never knows Kubernetes: it reads figures.
 //! Without the feature `connect` this crate is typed configuration only.
 
+pub mod aws_sqs;
 #[cfg(feature = "connect")]
 mod cause;
 pub mod cron;

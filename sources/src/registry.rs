@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{ConfigError, Given, Metadata, cron, metrics_api, prometheus, rabbitmq};
+use crate::{ConfigError, Given, Metadata, aws_sqs, cron, metrics_api, prometheus, rabbitmq};
 
 /// What a trigger says, and what is given to it from elsewhere.
 #[derive(Clone, Copy)]
@@ -53,6 +53,8 @@ pub struct Parsed {
 /// Where to ask: server, credential and TLS. Its `Ord` is the upstream key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Connection {
+    /// A region of AWS SQS.
+    AwsSqs(aws_sqs::Connection),
     /// The clock: there is no server, so all cron triggers share it.
     Cron,
     /// A server that answers with a number.
@@ -63,9 +65,25 @@ pub enum Connection {
     Rabbitmq(rabbitmq::Connection),
 }
 
+impl Connection {
+    /// The type of the triggers that it belongs to.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::AwsSqs(_) => "aws-sqs-queue",
+            Self::Cron => "cron",
+            Self::MetricsApi(_) => "metrics-api",
+            Self::Prometheus(_) => "prometheus",
+            Self::Rabbitmq(_) => "rabbitmq",
+        }
+    }
+}
+
 /// What to ask.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Query {
+    /// An SQS queue.
+    AwsSqs(aws_sqs::Query),
     /// A window of time.
     Cron(cron::Query),
     /// A number in an answer.
@@ -89,6 +107,7 @@ struct Source {
 
 /// All sources, sorted by type.
 const SOURCES: &[Source] = &[
+    Source { kind: "aws-sqs-queue", parse: aws_sqs::parse, docs: include_str!("aws_sqs/README.md") },
     Source { kind: "cron", parse: cron::parse, docs: include_str!("cron/README.md") },
     Source { kind: "metrics-api", parse: metrics_api::parse, docs: include_str!("metrics_api/README.md") },
     Source { kind: "prometheus", parse: prometheus::parse, docs: include_str!("prometheus/README.md") },
@@ -148,6 +167,7 @@ pub struct Dependencies {
 #[must_use]
 pub fn connect(connection: &Connection, dependencies: &Dependencies) -> std::sync::Arc<dyn crate::Upstream> {
     match connection {
+        Connection::AwsSqs(connection) => aws_sqs::connect(connection, dependencies),
         Connection::Cron => cron::connect(dependencies),
         Connection::MetricsApi(connection) => metrics_api::connect(connection, dependencies),
         Connection::Prometheus(connection) => prometheus::connect(connection, dependencies),

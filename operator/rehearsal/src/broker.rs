@@ -118,7 +118,9 @@ impl Brokers {
     pub fn connect(&self, by: &str, clock: Arc<dyn Clock>, deadline: Duration, process: &Process) -> Arc<Connect> {
         let (brokers, by, process) = (self.clone(), by.to_owned(), process.clone());
         Arc::new(move |connection| {
-            let Connection::Rabbitmq(connection) = connection;
+            let Connection::Rabbitmq(connection) = connection else {
+                panic!("the rehearsal has brokers of RabbitMQ only");
+            };
             let (brokers, clock, process) = (brokers.clone(), clock.clone(), process.clone());
             Arc::new(Reader { brokers, by: by.clone(), clock, deadline, process, connection: connection.clone() })
         })
@@ -160,7 +162,11 @@ impl Upstream for Reader {
                 return queries.iter().map(|_| self.failed(FailureKind::Timeout, "did not answer in time")).collect();
             }
             sleep(takes).await;
-            queries.iter().map(|Query::Rabbitmq(query)| self.answer(mood, query)).collect()
+            let answer = |query: &Query| match query {
+                Query::Rabbitmq(query) => self.answer(mood, query),
+                _ => self.failed(FailureKind::BadAnswer, "knows queues of RabbitMQ only"),
+            };
+            queries.iter().map(answer).collect()
         })
     }
 }

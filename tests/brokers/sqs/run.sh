@@ -19,11 +19,18 @@ elasticmq)
   exec java "-Xmx${HEAP:-128m}" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dconfig.file="$here/sqs.conf" -Drest-sqs.bind-port="$port" -Dnode-address.port="$port" \
     -cp "$tools/libs/*" org.elasticmq.server.Main ;;
 moto)
-  if [ ! -x "$tools/venv/bin/moto_server" ]; then
+  # One caller at a time fills it, and what was left half done is done anew.
+  exec 9>"$tools/lock"
+  need flock util-linux
+  flock 9
+  if [ ! -e "$tools/venv/complete" ]; then
     need python3 'python3 and python3-venv'
-    python3 -m venv "$tools/venv" >&2
-    "$tools/venv/bin/pip" -q install -r "$here/requirements.txt" >&2
+    say "installing moto into $tools/venv"
+    python3 -m venv --clear "$tools/venv" >&2
+    "$tools/venv/bin/pip" -q --disable-pip-version-check install -r "$here/requirements.txt" >&2
+    touch "$tools/venv/complete"
   fi
+  exec 9>&-
   guard_stdin
   exec "$tools/venv/bin/moto_server" -H 127.0.0.1 -p "$port" ${pki:+-c "$pki/adapter.crt" -k "$pki/adapter.key"} ;;
 *)
