@@ -30,7 +30,7 @@ pub struct Container {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Value {
-    Plain(String),
+    Plain(Secret),
     Key(Named, String),
     /// From the pod's own fields, which there are none of.
     Unknowable,
@@ -69,11 +69,11 @@ fn source(source: EnvFromSource) -> Option<(String, Named)> {
 fn variable(variable: EnvVar) -> (String, Value) {
     let from = variable.value_from.unwrap_or_default();
     let value = match (variable.value, from.secret_key_ref, from.config_map_key_ref) {
-        (Some(value), ..) => Value::Plain(value),
+        (Some(value), ..) => Value::Plain(Secret::new(value)),
         (None, Some(secret), _) => Value::Key((StoreKind::Secret, secret.name), secret.key),
         (None, None, Some(map)) => Value::Key((StoreKind::ConfigMap, map.name), map.key),
         (None, None, None) if from.field_ref.is_some() || from.resource_field_ref.is_some() => Value::Unknowable,
-        (None, None, None) => Value::Plain(String::new()),
+        (None, None, None) => Value::Plain(Secret::new("")),
     };
     (variable.name, value)
 }
@@ -96,7 +96,7 @@ impl Container {
         for (name, value) in self.variables.iter().rev() {
             match value {
                 _ if !wanted.contains(name.as_str()) => {}
-                Value::Plain(text) => wanted.extend(references(text)),
+                Value::Plain(text) => wanted.extend(references(text.expose())),
                 Value::Key(named, _) => drop(needs.insert(named.clone())),
                 Value::Unknowable => {}
             }
@@ -122,7 +122,7 @@ impl Container {
         }
         for (name, value) in &self.variables {
             let found = match value {
-                Value::Plain(text) => Some(Secret::new(expanded(text, &all))),
+                Value::Plain(text) => Some(Secret::new(expanded(text.expose(), &all))),
                 Value::Key(named, key) => read(named).and_then(|content| content.get(key).cloned()),
                 Value::Unknowable => None,
             };

@@ -2,6 +2,7 @@
 //! container's environment refers to, by one watch each and only while it is referred to. So a rotated credential is known
 //! as soon as it is written. It fetches and holds credentials; it never logs one and decides nothing.
 
+mod goodbye;
 mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,17 @@ type Content = BTreeMap<String, Secret>;
 struct SeenAuthentication {
     spec: Result<TriggerAuthenticationSpec, String>,
     allowed_hosts: Option<Vec<String>>,
+    /// How to let it go, where it is being deleted and waits for KEDA.
+    waits: Option<Waiting>,
+}
+
+/// An authentication that is being deleted, as it was seen.
+#[derive(Debug, Clone)]
+struct Waiting {
+    uid: String,
+    version: String,
+    /// Who else is to be asked.
+    finalizers: Vec<String>,
 }
 
 /// A Secret or ConfigMap of a namespace.
@@ -126,10 +138,10 @@ impl Givens {
             seeds: AtomicU64::new(seed),
         });
         for scope in namespaced {
-            this.watch_authentications("TriggerAuthentication", scope, this.authentications.clone());
+            this.watch_authentications(NAMESPACED, scope, this.authentications.clone());
         }
         for scope in clustered {
-            this.watch_authentications("ClusterTriggerAuthentication", scope, this.cluster_authentications.clone());
+            this.watch_authentications(CLUSTERED, scope, this.cluster_authentications.clone());
         }
         this
     }
@@ -167,8 +179,7 @@ impl Givens {
     }
 
     fn watch_authentications(self: &Arc<Self>, kind: &str, scope: Scope, cache: Arc<Cache<SeenAuthentication>>) {
-        let gvk = GroupVersionKind::gvk(scope.group.name(), VERSION, kind);
-        let resource = ApiResource::from_gvk_with_plural(&gvk, &format!("{}s", kind.to_lowercase()));
+        let resource = resource(scope.group, kind);
         let api: Api<DynamicObject> = match &scope.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
@@ -254,6 +265,14 @@ impl Givens {
     }
 }
 
+/// The kinds of authentications.
+const NAMESPACED: &str = "TriggerAuthentication";
+const CLUSTERED: &str = "ClusterTriggerAuthentication";
+
+fn resource(group: Group, kind: &str) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group.name(), VERSION, kind), &format!("{}s", kind.to_lowercase()))
+}
+
 impl Uses {
     fn drop_unused(&mut self) {
         let used: BTreeSet<_> = self.places.values().flatten().collect();
@@ -276,9 +295,19 @@ impl From<DynamicObject> for SeenAuthentication {
     fn from(mut object: DynamicObject) -> Self {
         let spec = object.data.get_mut("spec").map(serde_json::Value::take).unwrap_or_default();
         let spec = if spec.is_null() { serde_json::json!({}) } else { spec };
+        let meta = object.metadata;
+        let own = Group::Keda.finalizer();
+        let mut finalizers = meta.finalizers.unwrap_or_default();
+        let waits = meta.deletion_timestamp.is_some() && finalizers.iter().any(|name| name == own);
+        finalizers.retain(|name| name != own);
         Self {
             spec: serde_json::from_value(spec).map_err(|error| error.to_string()),
-            allowed_hosts: allowed_hosts(&object.metadata.annotations.unwrap_or_default()),
+            allowed_hosts: allowed_hosts(&meta.annotations.unwrap_or_default()),
+            waits: waits.then(|| Waiting {
+                uid: meta.uid.unwrap_or_default(),
+                version: meta.resource_version.unwrap_or_default(),
+                finalizers,
+            }),
         }
     }
 }

@@ -113,7 +113,11 @@ pub fn is_current(desired: &Value, seen: &SeenHpa) -> bool {
     let live = json!({"metadata": seen.meta, "spec": seen.spec});
     let labels = includes(&live["metadata"]["labels"], &desired["metadata"]["labels"]);
     let annotations = includes(&live["metadata"]["annotations"], &desired["metadata"]["annotations"]);
-    let owners = includes(&live["metadata"]["ownerReferences"], &desired["metadata"]["ownerReferences"]);
+    // Others may own it too.
+    let owned_by = |wanted: &Value| {
+        seen.meta.owner_references.iter().flatten().any(|owner| includes(&json!(owner), wanted))
+    };
+    let owners = desired["metadata"]["ownerReferences"].as_array().into_iter().flatten().all(owned_by);
     labels && annotations && owners && includes(&live["spec"], &desired["spec"]) && !has_leftovers(&desired["spec"], &seen.spec)
 }
 
@@ -165,15 +169,32 @@ fn includes(live: &Value, wanted: &Value) -> bool {
             live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| includes(live, wanted))
         }
         (Value::Number(live), Value::Number(wanted)) => live.as_f64() == wanted.as_f64(),
+        (Value::String(live), Value::String(wanted)) => live == wanted || are_equal_quantities(live, wanted),
         // What is empty is left out.
         (Value::Null, Value::Object(wanted)) => wanted.is_empty(),
         (live, wanted) => live == wanted,
     }
 }
 
+/// The API server writes quantities in its own way: `1024Mi` is read back as `1Gi`.
+fn are_equal_quantities(a: &str, b: &str) -> bool {
+    match (windlass_sources::quantity(a), windlass_sources::quantity(b)) {
+        (Some(a), Some(b)) => (a - b).abs() <= a.abs() * 1e-12,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quantity_is_the_same_however_it_is_written() {
+        for (a, b, same) in [("1024Mi", "1Gi", true), ("0.5", "500m", true), ("1", "1000m", true), ("1", "2", false)] {
+            assert_eq!(includes(&json!({"v": a}), &json!({"v": b})), same, "{a} {b}");
+        }
+        assert!(!includes(&json!("a"), &json!("b")));
+    }
 
     #[test]
     fn defaults_of_the_server_are_no_difference_but_a_changed_field_is() {

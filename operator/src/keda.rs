@@ -1,14 +1,17 @@
 //! What the operator has to know of KEDA itself where it serves KEDA's objects: whether KEDA lives, and which fields the
 //! status of the installed resource type has. It looks; it never writes anything of KEDA's.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use serde_json::{Map, Value};
+use tokio::time::{Instant, sleep, sleep_until};
 use windlass_crd::{Group, ScaledObjectStatus};
 
 use crate::backoff::WatchBackoff;
@@ -19,24 +22,22 @@ use crate::key::ObjectKey;
 const LEASE: &str = "operator.keda.sh";
 /// The name of the resource type.
 const CRD: &str = "scaledobjects.keda.sh";
-/// How long after its Lease has run out KEDA may still think that it leads: clocks differ.
-const GRACE: SignedDuration = SignedDuration::from_secs(2);
+/// How long after its Lease has run out or was given up KEDA is waited for: it may be restarted, and clocks differ.
+const GRACE: SignedDuration = SignedDuration::from_secs(30);
 
-/// A Lease of KEDA's as it was last seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenLease {
-    /// Until when its holder leads; `None` if nobody holds it.
-    held_until: Option<Timestamp>,
-}
+/// How often the Lease is looked at. It is listed and not watched: a watch that hangs would make KEDA look dead.
+const LOOK: Duration = Duration::from_secs(5);
+/// A look that is older than this says nothing any more.
+const STALE: Duration = Duration::from_secs(20);
 
-impl From<Lease> for SeenLease {
-    fn from(lease: Lease) -> Self {
-        let spec = lease.spec.unwrap_or_default();
-        let held = spec.holder_identity.is_some_and(|holder| !holder.is_empty());
-        let duration = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or(15).into());
-        let until = spec.renew_time.and_then(|time| time.0.checked_add(duration + GRACE).ok());
-        Self { held_until: until.filter(|_| held) }
-    }
+/// When the Lease of KEDA was last looked at, and until when it is KEDA's; `None` if there is none.
+type Looked = (Instant, Option<Timestamp>);
+
+/// Until when KEDA leads, by one Lease. One that was given up counts too: whoever gives it up may be on its way to come back.
+fn held_until(lease: &Lease) -> Option<Timestamp> {
+    let spec = lease.spec.as_ref()?;
+    let duration = SignedDuration::from_secs(spec.lease_duration_seconds.unwrap_or(15).into());
+    spec.renew_time.as_ref().and_then(|time| time.0.checked_add(duration + GRACE).ok())
 }
 
 /// The fields that the status of the installed type has: applying another is refused by the API server.
@@ -100,7 +101,7 @@ fn pruned(value: Value, schema: &Value) -> Value {
 /// What is known of KEDA.
 #[derive(Debug)]
 pub struct Keda {
-    leases: Arc<Cache<SeenLease>>,
+    lease: Mutex<Option<Looked>>,
     shapes: Arc<Cache<Shape>>,
 }
 
@@ -109,15 +110,17 @@ impl Keda {
     #[must_use]
     pub fn new() -> Self {
         let scope = [Scope { is_optional: true, ..Scope::default() }];
-        Self { leases: Arc::new(Cache::new(&scope)), shapes: Arc::new(Cache::new(&scope)) }
+        Self { lease: Mutex::default(), shapes: Arc::new(Cache::new(&scope)) }
     }
 
-    /// Until when KEDA leads, if it does at `now`: so long its objects are its own.
+    /// Until when KEDA leads at least, if it does at `now`: so long its objects are its own. As long as nobody knows, it does.
     #[must_use]
     pub fn lives_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let keys = self.leases.keys();
-        let held = keys.iter().filter_map(|key| self.leases.get(key)?.held_until);
-        held.filter(|until| *until > now).max()
+        let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        match lease {
+            Some((at, until)) if at.elapsed() < STALE => until.filter(|until| *until > now),
+            _ => now.checked_add(SignedDuration::from_secs(1)).ok(),
+        }
     }
 
     /// A status with the fields that objects of `group` have.
@@ -132,24 +135,37 @@ impl Keda {
         }
     }
 
-    /// Waits until both have been looked for.
+    /// Waits until the resource type and the Lease have been looked for.
     pub async fn listed(&self) {
-        self.leases.listed().await;
         self.shapes.listed().await;
+        while self.lease.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
-    /// Watches the Lease for ever; tells when it is given up.
-    pub(crate) async fn watch_lease(&self, client: Client, backoff: WatchBackoff, given_up: impl Fn()) {
-        let scope = Scope { is_optional: true, ..Scope::default() };
+    /// Looks at the Lease for ever.
+    pub(crate) async fn follow_lease(&self, client: Client) {
         let api: Api<Lease> = Api::all(client);
-        let config = watcher::Config::default().timeout(240).fields(&format!("metadata.name={LEASE}"));
-        let leases = self.leases.clone();
-        let changed = |key: &ObjectKey| {
-            if leases.get(key).is_none_or(|lease| lease.held_until.is_none()) {
-                given_up();
+        let named = ListParams::default().fields(&format!("metadata.name={LEASE}"));
+        let mut failing = false;
+        loop {
+            let at = Instant::now();
+            match tokio::time::timeout(LOOK, api.list(&named)).await {
+                Ok(Ok(leases)) => {
+                    failing = false;
+                    let until = leases.items.iter().filter_map(held_until).max();
+                    *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, until));
+                }
+                failed if !std::mem::replace(&mut failing, true) => {
+                    let why = failed.map_or_else(|_| "no answer in time".to_owned(), |result| {
+                        result.err().map(|error| error.to_string()).unwrap_or_default()
+                    });
+                    tracing::warn!(why, "KEDA's Lease {LEASE} cannot be read; KEDA's objects are left alone until it can be");
+                }
+                _ => {}
             }
-        };
-        keep("leases of KEDA", (scope, api), (config, backoff), self.leases.clone(), SeenLease::from, changed).await;
+            sleep_until(at + LOOK).await;
+        }
     }
 
     /// Watches the resource type for ever.
@@ -191,15 +207,27 @@ mod tests {
         assert_eq!(Shape::from(ours).fitted(&status()), status(), "our own type has all of them");
     }
 
-    #[test]
-    fn keda_lives_while_its_lease_is_held_and_renewed() {
+    #[tokio::test(start_paused = true)]
+    async fn keda_lives_while_its_lease_is_renewed_and_a_while_after_and_whenever_nobody_knows() {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
-        let lease = |holder: &str| -> SeenLease {
-            let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": "2026-11-26T00:00:00.000000Z"});
-            let lease: Lease = serde_json::from_value(json!({"metadata": {}, "spec": spec})).expect("a lease");
-            lease.into()
+        let lease = |holder: &str, seconds: i64| -> Lease {
+            let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": seconds, "renewTime": "2026-11-26T00:00:00.000000Z"});
+            serde_json::from_value(json!({"metadata": {}, "spec": spec})).expect("a lease")
         };
-        assert_eq!(lease("keda-1").held_until, Some(at("2026-11-26T00:00:17Z")));
-        assert_eq!(lease("").held_until, None);
+        assert_eq!(held_until(&lease("keda-1", 15)), Some(at("2026-11-26T00:00:45Z")));
+        // As client-go gives one up.
+        assert_eq!(held_until(&lease("", 1)), Some(at("2026-11-26T00:00:31Z")));
+
+        let (keda, now) = (Keda::new(), at("2026-11-26T00:00:10Z"));
+        assert!(keda.lives_until(now).is_some(), "nobody knows");
+        let knows = |until| *keda.lease.lock().unwrap() = Some((Instant::now(), until));
+        knows(None);
+        assert_eq!(keda.lives_until(now), None);
+        knows(Some(at("2026-11-26T00:00:45Z")));
+        assert_eq!(keda.lives_until(now), Some(at("2026-11-26T00:00:45Z")));
+        assert_eq!(keda.lives_until(at("2026-11-26T00:00:45Z")), None);
+        knows(None);
+        tokio::time::advance(STALE).await;
+        assert!(keda.lives_until(now).is_some(), "nobody knows any more");
     }
 }

@@ -112,6 +112,10 @@ impl Leader {
                 }
             }));
         }
+        if self.options.keda_compat {
+            let goodbyes = self.givens.clone().let_go(writer.clone(), self.world.keda.clone(), self.clock.clone());
+            tasks.spawn(self.process.own(end.clone().run_until_cancelled_owned(goodbyes)));
+        }
         let readings = Readings::new(self.queue.clone(), self.telemetry.clone());
         let seed = self.seed.wrapping_add(term);
         let connect = timed(self.connect.clone(), self.telemetry.clone());

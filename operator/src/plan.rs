@@ -40,6 +40,8 @@ pub enum Effect {
         status: Box<ScaledObjectStatus>,
         /// Only if the object still is at this version.
         only_at: Option<u64>,
+        /// The status that it takes the place of.
+        before: Box<ScaledObjectStatus>,
     },
     /// Write labels and finalizers of the object itself.
     Mark(Mark),
@@ -107,6 +109,8 @@ pub struct Snapshot<'a> {
     pub old_hpas: &'a [Arc<SeenHpa>],
     /// Whether the HPA has to be compared: something changed since it was last found right.
     pub check_hpa: bool,
+    /// Whether the HPA is to be written whatever it says.
+    pub rewrite_hpa: bool,
     /// Its status as it is.
     pub status: &'a ScaledObjectStatus,
     /// Its status as it should be, if there is something to say.
@@ -158,11 +162,16 @@ pub fn tells_activation(status: &ScaledObjectStatus) -> bool {
 
 fn hpa_effects(at: Snapshot<'_>) -> impl Iterator<Item = Effect> {
     let body = at.check_hpa.then(|| hpa::desired(at.key, at.object, at.valid));
-    let differs = body.filter(|body| !at.hpa.is_some_and(|seen| hpa::is_current(body, seen)));
+    let differs = body.filter(|body| at.rewrite_hpa || !at.hpa.is_some_and(|seen| hpa::is_current(body, seen)));
     let known = at.hpa.is_some() || windlass_crd::transfers_hpa(&at.object.annotations);
     let applied = differs.map(|body| Effect::ApplyHpa { name: at.valid.hpa_name.clone(), body, known });
     let old = at.old_hpas.iter().filter(move |_| at.check_hpa).map(|old| &**old);
     applied.into_iter().chain(deleted(old))
+}
+
+/// Deletes each of these HPAs.
+pub fn deletions(hpas: &[Arc<SeenHpa>]) -> impl Iterator<Item = Effect> {
+    deleted(hpas.iter().map(|hpa| &**hpa))
 }
 
 fn deleted<'a>(hpas: impl Iterator<Item = &'a SeenHpa>) -> impl Iterator<Item = Effect> {
@@ -208,7 +217,11 @@ pub fn refuse(object: &SeenObject, before: &ScaledObjectStatus, wanted: &ScaledO
 /// tells by now would lose when it was last active, and send it to rest without a cooldown.
 fn written(object: &SeenObject, before: &ScaledObjectStatus, wanted: &ScaledObjectStatus) -> Effect {
     let is_new = before.original_replica_count.is_none();
-    Effect::Status { status: Box::new(wanted.clone()), only_at: is_new.then_some(object.version) }
+    Effect::Status {
+        status: Box::new(wanted.clone()),
+        only_at: is_new.then_some(object.version),
+        before: Box::new(before.clone()),
+    }
 }
 
 /// The event of a change of `Ready`: one for each change of state, none for a change of words.

@@ -95,8 +95,9 @@ impl Stage {
             decision: &decision,
             plural: "deployments",
             hpa_trouble: None,
+            generation: self.object.generation,
         };
-        let wanted = status::decided(&self.object, &self.object.status, seen, true, self.now);
+        let wanted = status::decided(&self.object.status, seen, true, self.now);
         let snapshot = Snapshot {
             key: &self.key,
             object: &self.object,
@@ -106,6 +107,7 @@ impl Stage {
             hpa,
             old_hpas: &self.old_hpas,
             check_hpa: true,
+            rewrite_hpa: false,
             status: &self.object.status,
             wanted: Some(&wanted),
         };

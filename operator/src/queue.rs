@@ -46,6 +46,15 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Wants a look at `key` in `delay` from now, unless it is to be looked at before that anyway.
+    pub fn mark_within(&self, key: &ObjectKey, delay: Duration) {
+        let Some(at) = Instant::now().checked_add(delay) else { return };
+        let sooner = |due: &Instant| *due <= at;
+        if !self.inner.lock().unwrap_or_else(PoisonError::into_inner).due.get(key).is_some_and(sooner) {
+            self.mark_in(key, delay);
+        }
+    }
+
     /// Forgets the later look at `key`.
     pub fn cancel_timer(&self, key: &ObjectKey) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).unschedule(key);

@@ -26,6 +26,8 @@ pub struct Decided<'a> {
     pub plural: &'a str,
     /// Why the HPA cannot be written, if it cannot.
     pub hpa_trouble: Option<&'a str>,
+    /// The generation that `valid` was made from.
+    pub generation: i64,
 }
 
 /// The triggers that fail, with the kind of failure: as long as this stays the same, the words in the status stay too.
@@ -68,14 +70,13 @@ pub fn problems(errors: &[ConfigError]) -> String {
 /// The status of an object that was decided about. With `same_failures` the words about failing triggers are kept.
 #[must_use]
 pub fn decided(
-    object: &SeenObject,
     before: &ScaledObjectStatus,
     seen: Decided<'_>,
     same_failures: bool,
     now: Timestamp,
 ) -> ScaledObjectStatus {
-    let Decided { valid, observation, decision, plural, hpa_trouble } = seen;
-    let generation = Some(object.generation);
+    let Decided { valid, observation, decision, plural, hpa_trouble, generation } = seen;
+    let generation = Some(generation);
     let old = before.conditions.as_deref();
     let make = |kind, (status, reason, message): (&str, &str, String)| {
         condition(old, kind, status, reason, message, generation, now)
@@ -123,7 +124,8 @@ pub fn decided(
             Some(Pause::At(replicas)) => i32::try_from(replicas).ok(),
             _ => None,
         },
-        authentications_types: None,
+        // KEDA's own word, which nothing reads.
+        authentications_types: before.authentications_types.clone(),
     }
 }
 

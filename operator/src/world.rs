@@ -130,14 +130,8 @@ impl World {
     }
 
     fn watch_keda(self: &Arc<Self>) {
-        let (world, client, backoff) = (self.clone(), self.client.0.clone(), self.next_backoff());
-        self.spawn(async move {
-            let given_up = || {
-                let keys = world.objects.keys();
-                keys.iter().filter(|key| key.group == Group::Keda).for_each(|key| world.queue.mark(key));
-            };
-            world.keda.watch_lease(client, backoff, given_up).await;
-        });
+        let (keda, client) = (self.keda.clone(), self.client.0.clone());
+        self.spawn(async move { keda.follow_lease(client).await });
         let (keda, client, backoff) = (self.keda.clone(), self.client.0.clone(), self.next_backoff());
         self.spawn(async move { keda.watch_type(client, backoff).await });
     }

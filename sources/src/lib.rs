@@ -23,6 +23,7 @@ pub mod poller;
 #[cfg(feature = "connect")]
 mod process;
 pub mod prometheus;
+mod quantity;
 pub mod rabbitmq;
 mod registry;
 mod secret;
@@ -35,6 +36,7 @@ pub use http::NetworkPolicy;
 pub use metadata::{ConfigError, Metadata};
 #[cfg(feature = "connect")]
 pub use process::{Owned, Process};
+pub use quantity::quantity;
 pub use registry::{Connection, Parsed, Query, TriggerInput, docs, kinds, parse};
 #[cfg(feature = "connect")]
 pub use registry::{Dependencies, connect};

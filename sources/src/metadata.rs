@@ -177,12 +177,14 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// Refuses a `host` that `key` names, if the trigger itself names it and the authentication may not be sent there:
-    /// whoever may write the object could have a credential of somebody else sent to a host of their own.
+    /// Refuses a `host` that `key` names, if the trigger or the target's environment names it and the authentication may not
+    /// be sent there: whoever may write these could have a credential of somebody else sent to a host of their own.
     pub fn check_host(&mut self, key: &str, host: &str) {
         let given = self.input.given;
-        if self.is_public(key) && !given.allows(host) {
-            let problem = format!("the trigger's authentication may not be sent to {host:?}");
+        let named_by_authentication = self.find(key).is_some_and(|(_, origin)| origin == Origin::Authentication);
+        if !named_by_authentication && !given.allows(host) {
+            let shown = self.shown(key, host);
+            let problem = format!("the trigger's authentication may not be sent to {shown}");
             self.error(key, problem, "correct the host, or have it added to windlass.dev/allowed-hosts of the authentication");
         }
     }

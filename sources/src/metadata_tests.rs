@@ -93,6 +93,7 @@ fn a_value_that_may_be_a_credential_is_named_by_where_it_came_from_and_not_shown
 fn a_host_of_the_trigger_must_be_one_that_the_authentication_allows() {
     let given = |host: Option<&str>| Given {
         parameters: host.map(|host| secrets(&[("host", host)])).unwrap_or_default(),
+        environment: secrets(&[("HOST", "evil")]),
         allowed_hosts: Some(vec!["rabbit".to_owned()]),
         ..Given::default()
     };
@@ -106,6 +107,13 @@ fn a_host_of_the_trigger_must_be_one_that_the_authentication_allows() {
         let (errors, _) = metadata.finish();
         assert_eq!(errors.is_empty(), fine, "{written:?} {authentication:?}: {errors:?}");
     }
+    // The target's environment is the tenant's own.
+    let (map, given) = (map(&[("hostFromEnv", "HOST")]), given(None));
+    let mut metadata = Metadata::new(TriggerInput::new("rabbitmq", &map, &given));
+    let host = metadata.optional("host").expect("given");
+    metadata.check_host("host", host);
+    let (errors, _) = metadata.finish();
+    assert!(errors.len() == 1 && !errors[0].to_string().contains("evil"), "{errors:?}");
 }
 
 #[test]

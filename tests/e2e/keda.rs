@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use jiff::SignedDuration;
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use windlass_tests::install::apply;
 use windlass_tests::objects::rabbit_spec;
@@ -161,13 +161,43 @@ fn a_take_over_from_keda_moves_nothing_and_makes_nothing_anew() {
         for field in ["/metadata/uid", "/spec"] {
             ensure!(before.pointer(field) == after.pointer(field), "{field}: {before} {after}");
         }
+        // What KEDA has said and is not so any more is taken away, once.
+        let status = ns.status("web").await?;
+        ensure!(status.get("pausedReplicaCount").is_none() && status["health"].get("s1-gone").is_none(), "{status}");
+        let written = async || anyhow::Ok(ours().await?.iter().filter(|entry| entry.subresource == "status").count());
+        let before = written().await?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let after = written().await?;
+        ensure!(before == after, "the status of an object at rest is written {before}, then {after} times");
         let scales: Vec<_> = ours().await?.into_iter().filter(|entry| entry.subresource == "scale").collect();
         ensure!(scales.is_empty(), "{scales:?}");
 
         // And from there it is scaled.
         rabbit.purge(ns.name()).await?;
         log.wait_spec("web", 0, SOON).await?;
-        ns.delete_scaled_object("web", SOON).await
+        ns.delete_scaled_object("web", SOON).await?;
+
+        // KEDA's authentications go too, although KEDA has put its finalizer on them.
+        let mut authentication = json!({"apiVersion": "keda.sh/v1alpha1", "kind": "TriggerAuthentication",
+            "metadata": {"name": "left", "finalizers": ["finalizer.keda.sh"]}, "spec": {}});
+        ns.apply(authentication.clone()).await?;
+        authentication["kind"] = "ClusterTriggerAuthentication".into();
+        apply(&rig.client(), &authentication).await?;
+        for kind in ["TriggerAuthentication", "ClusterTriggerAuthentication"] {
+            let gvk = kube::core::GroupVersionKind::gvk("keda.sh", "v1alpha1", kind);
+            let resource = ApiResource::from_gvk_with_plural(&gvk, &format!("{}s", kind.to_lowercase()));
+            let api: Api<DynamicObject> = match kind {
+                "TriggerAuthentication" => Api::namespaced_with(rig.client(), ns.name(), &resource),
+                _ => Api::all_with(rig.client(), &resource),
+            };
+            api.delete("left", &DeleteParams::default()).await?;
+            eventually(SOON, &format!("the {kind} is gone"), async || {
+                ensure!(api.get_opt("left").await?.is_none(), "it is there");
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
     });
 }
 

@@ -72,8 +72,9 @@ pub fn active_status(metric: &str, name: &str, last_active: &str) -> Value {
             condition("Fallback", "False", "NoFallbackFound"), condition("Paused", "False", "ScaledObjectUnpaused")],
         "externalMetricNames": [metric], "hpaName": format!("keda-hpa-{name}"), "lastActiveTime": last_active,
         "originalReplicaCount": 0, "scaleTargetKind": "apps/v1.Deployment", "triggersTypes": "rabbitmq",
+        "authenticationsTypes": "", "resourceMetricNames": ["cpu"], "pausedReplicaCount": 3,
         "scaleTargetGVKR": {"group": "apps", "kind": "Deployment", "resource": "deployments", "version": "v1"},
-        "health": {metric: {"numberOfFailures": 0, "status": "Happy"}}, "triggersActivity": {metric: {}},
+        "health": {metric: {"numberOfFailures": 0, "status": "Happy"}, "s1-gone": {"numberOfFailures": 7, "status": "Failing"}}, "triggersActivity": {metric: {}},
     })
 }
 

@@ -8,7 +8,8 @@ use k8s_openapi::api::autoscaling::v1::{Scale as ScaleObject, ScaleSpec};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{DynamicObject, ObjectMeta};
 use kube::{Api, Client};
-use windlass_crd::ScaledObjectStatus;
+use serde_json::Value;
+use windlass_crd::{Group, ScaledObjectStatus};
 use windlass_decision::Verdict;
 
 use crate::apply::writer::{WriteError, Writer};
@@ -125,17 +126,23 @@ pub async fn apply(effect: &Effect, key: &ObjectKey, uid: &str, ctx: &Ctx) -> Re
             );
             Ok(Applied::Scaled { scale: scale.clone(), version })
         }
-        Effect::Status { status, only_at } => {
+        Effect::Status { status, only_at, before } => {
             let api = scaled_objects(client, key);
             let mut body = serde_json::json!({
                 "apiVersion": key.group.api_version(), "kind": "ScaledObject",
                 "metadata": {"name": &*key.name, "namespace": &*key.namespace, "uid": uid},
-                "status": status,
             });
             if let Some(version) = only_at {
                 body["metadata"]["resourceVersion"] = version.to_string().into();
             }
-            let written = ctx.writer.apply_status("ScaledObject", &api, &key.name, &body).await;
+            let written = if key.group == Group::Keda {
+                // What KEDA has written is KEDA's own to an apply, which could not take it away.
+                body["status"] = difference(&serde_json::json!(before), &serde_json::json!(status));
+                ctx.writer.merge_status("ScaledObject", &api, &key.name, &body).await
+            } else {
+                body["status"] = serde_json::json!(status);
+                ctx.writer.apply_status("ScaledObject", &api, &key.name, &body).await
+            };
             let written = written.map_err(failed("write the status"))?;
             Ok(Applied::Status { status: status.clone(), version: version(&written.metadata) })
         }
@@ -155,6 +162,18 @@ pub async fn apply(effect: &Effect, key: &ObjectKey, uid: &str, ctx: &Ctx) -> Re
             Ok(Applied::Nothing)
         }
     }
+}
+
+/// The merge patch (RFC 7386) that makes `new` of `old`.
+fn difference(old: &Value, new: &Value) -> Value {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else { return new.clone() };
+    let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let changed = new.iter().filter_map(|(key, value)| match old.get(key) {
+        Some(before) if before == value => None,
+        Some(before) => Some((key.clone(), difference(before, value))),
+        None => Some((key.clone(), value.clone())),
+    });
+    Value::Object(gone.chain(changed).collect())
 }
 
 fn scaled_objects(client: Client, key: &ObjectKey) -> Api<DynamicObject> {
@@ -210,11 +229,11 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
     use tokio::time::Instant;
     use windlass_crd::NAME_LABEL;
 
-    use super::{Applied, ApplyError, Ctx, Events, apply};
+    use super::{Applied, ApplyError, Ctx, Events, Value, apply, difference};
     use crate::apply::writer::Writer;
     use crate::certificates::fake::FakeApi;
     use crate::clock::SystemClock;
@@ -258,5 +277,14 @@ mod tests {
                 other => panic!("{labels} {owner}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_merge_patch_takes_away_what_is_gone_and_leaves_what_is_the_same() {
+        let old = json!({"a": 1, "map": {"x": 1, "y": {"z": 1}}, "list": [1], "same": {"k": 1}});
+        let new = json!({"map": {"y": {"z": 2}, "n": 3}, "list": [1, 2], "same": {"k": 1}});
+        let patch = difference(&old, &new);
+        assert_eq!(patch, json!({"a": null, "map": {"x": null, "y": {"z": 2}, "n": 3}, "list": [1, 2]}));
+        assert_eq!(difference(&new, &new), json!({}));
     }
 }

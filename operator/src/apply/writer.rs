@@ -128,6 +128,23 @@ impl Writer {
         self.write(kind, api.patch_status(name, &Self::apply_params(), &Patch::Apply(body))).await
     }
 
+    /// Merge patch of the status subresource of a `kind`.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn merge_status<K>(
+        &self,
+        kind: &'static str,
+        api: &Api<K>,
+        name: &str,
+        body: &serde_json::Value,
+    ) -> Result<K, WriteError>
+    where
+        K: Clone + DeserializeOwned + Debug,
+    {
+        self.write(kind, api.patch_status(name, &Self::merge_params(), &Patch::Merge(body))).await
+    }
+
     /// Merge patch of a `kind`.
     ///
     /// # Errors
@@ -144,11 +161,7 @@ impl Writer {
     {
         self.write(
             kind,
-            api.patch(
-                name,
-                &PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() },
-                &Patch::Merge(body),
-            ),
+            api.patch(name, &Self::merge_params(), &Patch::Merge(body)),
         )
         .await
     }
@@ -209,6 +222,10 @@ impl Writer {
 
     fn post_params() -> PostParams {
         PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
+    }
+
+    fn merge_params() -> PatchParams {
+        PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
     }
 
     fn apply_params() -> PatchParams {

@@ -1,7 +1,9 @@
 //! What is done for an object that is being deleted and waits for us: its target gets its original replicas back, if the
 //! object asks for it, and then the object is let go. Deletion never waits for a source.
 
-use windlass_crd::Validated;
+use std::time::Duration;
+
+use windlass_crd::{ScaledObjectSpec, Target, target};
 
 use crate::engine::Engine;
 use crate::engine::memory::Memory;
@@ -9,6 +11,11 @@ use crate::key::ObjectKey;
 use crate::plan::{Effect, Scale, without_finalizer};
 use crate::seen::SeenObject;
 use crate::world::Looked;
+
+/// When to look again for a target that has not been heard of.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How often the kind of the target is looked for before the object goes without it.
+const PATIENCE: u32 = 10;
 
 impl Engine {
     /// The next steps on the way of an object that goes; none while one of them is being made.
@@ -21,11 +28,18 @@ impl Engine {
         if memory.is_waiting() {
             return Vec::new();
         }
-        let restored = match memory.valid.clone() {
-            Some(Ok(valid)) if valid.restores => self.restored(key, object, &valid, memory),
+        if !memory.may_mark() {
+            return Vec::new();
+        }
+        // By the spec itself: the object goes whether or not what it refers to is still there.
+        let restored = match &object.spec {
+            Ok(spec) if restores(spec) => self.restored(key, object, &target(spec), memory),
             _ => Some(Vec::new()),
         };
-        let Some(mut effects) = restored else { return Vec::new() };
+        let Some(mut effects) = restored else {
+            memory.recheck = Some(AGAIN);
+            return Vec::new();
+        };
         effects.push(without_finalizer(key.group, object));
         effects
     }
@@ -35,16 +49,20 @@ impl Engine {
         &self,
         key: &ObjectKey,
         object: &SeenObject,
-        valid: &Validated,
+        target: &Target,
         memory: &mut Memory,
     ) -> Option<Vec<Effect>> {
         let original = object.status.original_replica_count.and_then(|count| u32::try_from(count).ok());
-        let Some(original) = original.filter(|_| self.owner(key, object, &valid.target).is_none()) else {
+        let Some(original) = original.filter(|_| self.owner(key, object, target).is_none()) else {
             return Some(Vec::new());
         };
-        let (seen, resource) = match self.world.target(key, &valid.target) {
+        let (seen, resource) = match self.world.peek(&key.namespace, target) {
             Looked::Found(seen, resource) => (memory.newest_target(&seen), resource),
             Looked::NotYet => return None,
+            Looked::UnknownKind(_) if memory.lost_kinds < PATIENCE => {
+                memory.lost_kinds += 1;
+                return None;
+            }
             Looked::Missing | Looked::UnknownKind(_) => return Some(Vec::new()),
         };
         // The HPA first, so that it does not move what is brought back.
@@ -57,7 +75,7 @@ impl Engine {
         if seen.replicas != original {
             effects.push(Effect::Scale(Box::new(Scale {
                 resource,
-                target: valid.target.clone(),
+                target: target.clone(),
                 seen,
                 to: original,
                 verdict: None,
@@ -66,4 +84,8 @@ impl Engine {
         }
         Some(effects)
     }
+}
+
+fn restores(spec: &ScaledObjectSpec) -> bool {
+    spec.advanced.as_ref().and_then(|advanced| advanced.restore_to_original_replica_count).unwrap_or(false)
 }

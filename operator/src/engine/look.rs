@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::api::ApiResource;
 use tokio::time::Instant;
 use windlass_crd::{Group, ScaledObjectStatus, Target, Validated};
-use windlass_decision::{Decision, Hand, Observation, decide, in_fallback};
+use windlass_decision::{Decision, Hand, Observation, State, decide, in_fallback};
 
 use crate::engine::Engine;
 use crate::engine::memory::{Basis, Memory};
@@ -21,8 +21,16 @@ use crate::world::Looked;
 /// The least time between two writes of an object's status that are not part of a scaling.
 const STATUS_PACE: Duration = Duration::from_secs(1);
 
-/// The least time until it is looked again whether KEDA still runs.
+/// How long until it is looked again whether KEDA still runs.
 const STAND_BACK: Duration = Duration::from_secs(1);
+
+/// Why there is no target to scale.
+pub(super) enum NoTarget {
+    /// It is not there.
+    Absent(String),
+    /// Another object scales it.
+    AnothersOwn(String),
+}
 
 /// What a decision was made from and what it was.
 struct Seen<'a> {
@@ -57,21 +65,20 @@ impl Engine {
         }
         memory.believe(&object);
         self.keep_understood(key, &object, memory);
-        if key.group == Group::Keda
-            && let Some(until) = self.world.keda.lives_until(self.clock.now())
-        {
-            return self.stand_back(key, until, memory);
-        }
         let effects = match (memory.valid.clone(), &object.hand) {
+            _ if self.kedas_own_until(key).is_some() => self.stand_back(key, memory),
             _ if object.deleting => self.farewell(key, &object, memory),
             (_, Err(problem)) => {
-                self.table.remove(key);
+                self.table.set(key, Vec::new());
                 self.refused(key, &object, problem, memory)
             }
             (Some(Ok(valid)), Ok(hand)) => self.decide(key, &object, &valid, *hand, memory),
             (Some(Err(errors)), _) => self.refused(key, &object, &status::problems(&errors), memory),
             (None, _) => Vec::new(),
         };
+        if let Some(delay) = memory.recheck {
+            self.queue.mark_within(key, delay);
+        }
         (!effects.is_empty()).then_some(effects)
     }
 
@@ -88,8 +95,18 @@ impl Engine {
             Ok(None) => return Vec::new(),
             Err(problem) => {
                 // Nothing is served, so that the HPA gets an error and moves nothing.
-                self.table.remove(key);
-                return self.refused(key, object, &problem, memory);
+                self.table.set(key, Vec::new());
+                return match problem {
+                    NoTarget::Absent(problem) => self.refused(key, object, &problem, memory),
+                    NoTarget::AnothersOwn(problem) => {
+                        // Two HPAs of one target would both stand still.
+                        let mut effects = self.refused(key, object, &problem, memory);
+                        if !memory.busy && !memory.is_waiting() {
+                            effects.extend(plan::deletions(&self.world.hpas_of(key, &object.uid)));
+                        }
+                        effects
+                    }
+                };
             }
         };
         memory.stood_back = false;
@@ -112,6 +129,7 @@ impl Engine {
         self.serve(&seen, memory);
         self.measure(&seen);
         if let Some(delay) = seen.decision.wake_after {
+            // A recheck that is wanted sooner is noted after this.
             self.queue.mark_in(key, delay);
         }
         memory.state = seen.decision.next.clone();
@@ -122,20 +140,28 @@ impl Engine {
         if memory.is_waiting() { Vec::new() } else { self.plan(&seen, memory) }
     }
 
-    /// KEDA itself runs: nothing of this object is ours to write until its Lease has run out.
-    fn stand_back(&self, key: &ObjectKey, until: Timestamp, memory: &mut Memory) -> Option<Vec<Effect>> {
-        self.table.remove(key);
-        let left = Duration::try_from(until.duration_since(self.clock.now())).unwrap_or_default();
-        self.queue.mark_in(key, left.max(STAND_BACK));
-        if std::mem::replace(&mut memory.stood_back, true) {
-            return None;
+    /// Until when an object is KEDA's own, which itself runs; `None` if it is ours.
+    fn kedas_own_until(&self, key: &ObjectKey) -> Option<Timestamp> {
+        if key.group == Group::Keda { self.world.keda.lives_until(self.clock.now()) } else { None }
+    }
+
+    /// KEDA itself runs, or may: nothing of this object is ours to write.
+    fn stand_back(&self, key: &ObjectKey, memory: &mut Memory) -> Vec<Effect> {
+        self.table.set(key, Vec::new());
+        // What KEDA does meanwhile is not seen, so that nothing from before may count afterwards.
+        memory.state = State::default();
+        memory.decided_at = None;
+        if let Some(Ok(valid)) = &memory.valid {
+            // So that no object of ours takes the same target.
+            let _ = self.world.target(key, &valid.target);
         }
-        Some(vec![Effect::Tell(Note {
-            warning: false,
-            reason: "KEDAScalersStopped",
-            message: "KEDA itself runs (its Lease operator.keda.sh is held), so that Windlass only watches this object"
-                .to_owned(),
-        })])
+        memory.recheck = Some(STAND_BACK);
+        if memory.busy || std::mem::replace(&mut memory.stood_back, true) {
+            return Vec::new();
+        }
+        let message = "KEDA itself runs, or did so just now (its Lease operator.keda.sh), so that Windlass only watches this \
+                       object; it takes over once the Lease has run out";
+        vec![Effect::Tell(Note { warning: false, reason: "KEDAScalersStopped", message: message.to_owned() })]
     }
 
     /// The target, `None` while it is not known yet, or why there is none to scale.
@@ -145,25 +171,27 @@ impl Engine {
         object: &SeenObject,
         valid: &Validated,
         memory: &mut Memory,
-    ) -> Result<Option<(SeenTarget, ApiResource)>, String> {
+    ) -> Result<Option<(SeenTarget, ApiResource)>, NoTarget> {
         let target = &valid.target;
         let found = match self.world.target(key, target) {
             Looked::Found(seen, resource) => (memory.newest_target(&seen), resource),
             Looked::NotYet => return Ok(None),
             Looked::Missing => {
                 let what = format!("{}.{} {}/{}", target.api_version(), target.kind, key.namespace, target.name);
-                return Err(format!("spec.scaleTargetRef: {what} is not there; create it or correct the reference"));
+                let problem = format!("spec.scaleTargetRef: {what} is not there; create it or correct the reference");
+                return Err(NoTarget::Absent(problem));
             }
             Looked::UnknownKind(why) => {
-                return Err(format!("spec.scaleTargetRef: no such kind ({why}); correct apiVersion and kind"));
+                let problem = format!("spec.scaleTargetRef: no such kind ({why}); correct apiVersion and kind");
+                return Err(NoTarget::Absent(problem));
             }
         };
         match self.owner(key, object, target) {
             None => Ok(Some(found)),
-            Some(owner) => Err(format!(
+            Some(owner) => Err(NoTarget::AnothersOwn(format!(
                 "spec.scaleTargetRef: {} is already managed by the ScaledObject {:?}; remove one of the two",
                 target.name, &*owner.name
-            )),
+            ))),
         }
     }
 
@@ -175,6 +203,10 @@ impl Engine {
             (object.created_at, object.status.original_replica_count.is_none(), key.clone())
         };
         let own = place(object, key);
+        // What KEDA itself scales is not ours, whoever was first.
+        if let Some(kedas) = rivals.iter().find(|rival| self.kedas_own_until(rival).is_some()) {
+            return Some(kedas.clone());
+        }
         let seen = rivals.into_iter().filter_map(|rival| Some((self.world.objects.get(&rival)?, rival)));
         let older = seen.filter(|(other, rival)| !other.deleting && place(other, rival) < own);
         older.map(|(_, rival)| rival).min()
@@ -189,8 +221,10 @@ impl Engine {
         let paced = decision.verdict.write().is_none() && memory.status_at.is_some_and(|at| at.elapsed() < STATUS_PACE);
         let wanted = (!settled && is_heard).then(|| {
             let hpa_trouble = memory.hpa_trouble.as_ref().map(|(trouble, _)| trouble.as_str());
-            let said = status::Decided { valid, observation, decision, plural: &resource.plural, hpa_trouble };
-            let whole = status::decided(object, &current, said, memory.failing == basis.failing, *now);
+            let generation = memory.generation.unwrap_or(object.generation);
+            let plural = &resource.plural;
+            let said = status::Decided { valid, observation, decision, plural, hpa_trouble, generation };
+            let whole = status::decided(&current, said, memory.failing == basis.failing, *now);
             self.world.keda.fitted(key.group, whole)
         });
         let changed = wanted.as_ref().is_some_and(|wanted| *wanted != current);
@@ -214,6 +248,12 @@ impl Engine {
         let mut old_hpas = self.world.hpas_of(key, &object.uid);
         old_hpas.retain(|hpa| hpa.meta.name.as_ref() != Some(&valid.hpa_name));
         let check_hpa = !in_trouble && (right_at.is_none() || memory.hpa_right_at != right_at || !old_hpas.is_empty());
+        let copied = (&object.labels, &object.annotations);
+        // What the object does not carry any more is on the HPA still, and looks like somebody else's there.
+        let rewrite_hpa = check_hpa && memory.copied.as_ref().is_some_and(|(labels, notes)| (labels, notes) != copied);
+        if check_hpa {
+            memory.copied = Some((object.labels.clone(), object.annotations.clone()));
+        }
         let effects = plan(
             decision,
             Snapshot {
@@ -225,6 +265,7 @@ impl Engine {
                 hpa: hpa.as_deref(),
                 old_hpas: &old_hpas,
                 check_hpa,
+                rewrite_hpa,
                 status: &current,
                 wanted: wanted.as_ref().filter(|_| changed && !paced),
             },
@@ -234,7 +275,7 @@ impl Engine {
             let message = status::problems(&valid.remarks);
             effects.push(Effect::Tell(Note { warning: true, reason: "KEDAScalerInfo", message }));
         }
-        if effects.is_empty() {
+        if effects.is_empty() && memory.may_mark() {
             // Last of all, once nothing else is to be written: each of them is bound to the object's version.
             effects.extend(plan::marks(key, object, valid));
         }

@@ -1,11 +1,12 @@
 //! What the engine remembers of one object. What was written by ourselves is believed until the watch shows it or
 //! something newer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use windlass_crd::{ScaledObjectStatus, Validated};
+use windlass_crd::{ScaledObjectStatus, Target, Validated};
 use windlass_decision::{FailureKind, State};
 use windlass_sources::{ConfigError, Given};
 
@@ -32,6 +33,16 @@ pub(super) struct Memory {
     pub valid: Option<Result<Arc<Validated>, Arc<[ConfigError]>>>,
     /// What the triggers are given from elsewhere, and what that was made from; `None` while they refer to nothing.
     pub given: Option<(GivenBasis, Result<Vec<Given>, Vec<ConfigError>>)>,
+    /// What is being waited for, beside what the watches tell of.
+    pub recheck: Option<Duration>,
+    /// The target that is kept from others.
+    pub held: Option<Target>,
+    /// The labels and annotations of the object that its HPA was last given.
+    pub copied: Option<(BTreeMap<String, String>, BTreeMap<String, String>)>,
+    /// How long the last wait after a mark that could not be written was, and when it ends.
+    pub mark_retry: Option<(Duration, Instant)>,
+    /// How often the kind of the target was looked for in vain, while the object waits to go.
+    pub lost_kinds: u32,
     /// It has been told that KEDA runs, and that the object is left to it.
     pub stood_back: bool,
     /// The remarks about this generation have been told.
@@ -167,6 +178,19 @@ impl Memory {
     pub fn conflicted(&mut self) -> Duration {
         self.conflict_wait = (self.conflict_wait * 2).clamp(CONFLICT.0, CONFLICT.1);
         self.conflict_wait
+    }
+
+    /// Notes that the object's own metadata could not be written, and says how long to wait before trying again. Nothing
+    /// else waits for it.
+    pub fn mark_failed(&mut self) -> Duration {
+        let wait = self.mark_retry.map_or(HPA_RETRY.0, |(wait, _)| (wait * 2).min(HPA_RETRY.1));
+        self.mark_retry = Some((wait, Instant::now() + wait));
+        wait
+    }
+
+    /// Whether the object's own metadata may be written now.
+    pub fn may_mark(&self) -> bool {
+        self.mark_retry.is_none_or(|(_, at)| at <= Instant::now())
     }
 
     /// Notes that a plan was carried out to its end.

@@ -77,6 +77,8 @@ struct Done {
     error: Option<ApplyError>,
     /// Trouble with the HPA holds up the status, which would say that all is well, and nothing else.
     hpa_error: Option<ApplyError>,
+    /// Trouble with the object's own metadata holds up nothing.
+    mark_error: Option<ApplyError>,
     /// What is to be told of it. That holds up nothing, not even the object's next plan.
     notes: Vec<Note>,
 }
@@ -182,6 +184,12 @@ impl Engine {
             memory.again = true;
             self.queue.mark_in(&done.key, wait);
         }
+        if let Some(error) = done.mark_error {
+            let wait = memory.mark_failed();
+            tracing::warn!(object = %done.key, %error, label = error.label(), retry_in = ?wait, "finalizers not written");
+            memory.again = true;
+            self.queue.mark_in(&done.key, wait);
+        }
         if std::mem::take(&mut memory.again) {
             self.queue.mark(&done.key);
         }
@@ -194,7 +202,7 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
     let mut is_urgent = urgent > 0;
     let mut place = if is_urgent { places.urgent().await } else { places.later().await };
     let applied = Vec::with_capacity(effects.len());
-    let mut done = Done { key, uid, applied, error: None, hpa_error: None, notes: Vec::new() };
+    let mut done = Done { key, uid, applied, error: None, hpa_error: None, mark_error: None, notes: Vec::new() };
     let (mut said, mut scaled) = (false, Vec::new());
     for (index, effect) in effects.into_iter().enumerate() {
         let held_up = match effect {
@@ -229,6 +237,7 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
             Err(error) if matches!(effect, Effect::ApplyHpa { .. } | Effect::DeleteHpa { .. }) => {
                 done.hpa_error = Some(error);
             }
+            Err(error) if matches!(effect, Effect::Mark(_)) && !error.is_conflict() => done.mark_error = Some(error),
             Err(error) => {
                 if let Effect::Scale(scale) = &effect
                     && !error.is_conflict()

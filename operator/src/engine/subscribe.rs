@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use windlass_crd::{Inputs, ScaledObjectSpec, Validated, target, validate};
+use windlass_crd::{Inputs, ScaledObjectSpec, Target, Validated, ValidatedTrigger, target, validate};
 use windlass_decision::State;
 use windlass_sources::poller::{Interval, Subscription};
 use windlass_sources::{ConfigError, Given};
@@ -17,10 +17,10 @@ use crate::readings::subscription_key;
 use crate::seen::SeenObject;
 use crate::world::Looked;
 
-/// When to look again for a target whose kind has not been listed yet.
-const NOT_LISTED: Duration = Duration::from_millis(100);
-/// When to look again for a target that is not there, and whose environment may be needed.
-const NO_TARGET: Duration = Duration::from_secs(5);
+/// When to look again for what has not been listed yet: that there is none of it is told by nobody.
+const NOT_YET: Duration = Duration::from_millis(200);
+/// When to look again for what is not there: a variable in the target's environment, perhaps.
+const MISSING: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Reads the spec where it or what it refers to has changed, and subscribes to what it asks for.
@@ -32,13 +32,17 @@ impl Engine {
         let Ok(spec) = &object.spec else {
             let why = object.spec.as_ref().err().cloned().unwrap_or_default();
             memory.given = None;
+            self.givens.forget(key);
             let error = ConfigError { field: "spec".into(), problem: why, fix: "correct it".into() };
-            return self.understand(key, object, Err(vec![error]), memory);
+            return self.understand(key, object, (None, Err(vec![error])), memory);
         };
-        let given = match self.given(key, spec, is_new, memory) {
-            Some(given) => given,
+        memory.recheck = None;
+        let Some(given) = self.given(key, spec, is_new, memory) else {
             // Not heard of yet, or nothing new.
-            None => return,
+            if memory.recheck.is_none() && matches!(memory.valid, Some(Err(_))) {
+                memory.recheck = Some(MISSING);
+            }
+            return;
         };
         let mut spec = spec.clone();
         if mutant::is(Mutant::NoCooldown) {
@@ -48,7 +52,11 @@ impl Engine {
             let inputs = Inputs { group: key.group, given: &given, settings: self.settings };
             validate(&key.name, &spec, inputs)
         });
-        self.understand(key, object, valid, memory);
+        if valid.is_err() && memory.given.is_some() {
+            // What is not understood is not told of its target's changes.
+            memory.recheck = Some(MISSING);
+        }
+        self.understand(key, object, (Some(target(&spec)), valid), memory);
     }
 
     /// What the triggers are given from elsewhere; `None` where that is not known yet, or is what it was.
@@ -60,14 +68,13 @@ impl Engine {
         memory: &mut Memory,
     ) -> Option<Result<Vec<Given>, Vec<ConfigError>>> {
         if !refers(spec) {
-            if memory.given.take().is_some() {
-                self.givens.forget(key);
-            }
+            memory.given = None;
+            self.givens.forget(key);
             return Some(Ok(Vec::new()));
         }
         let containers = match self.world.peek(&key.namespace, &target(spec)) {
             Looked::NotYet => {
-                self.queue.mark_in(key, NOT_LISTED);
+                memory.recheck = Some(NOT_YET);
                 return None;
             }
             Looked::Found(seen, _) => seen.containers.clone(),
@@ -75,19 +82,15 @@ impl Engine {
         };
         let basis = GivenBasis { revision: self.givens.revision(), containers };
         if !is_new && memory.given.as_ref().is_some_and(|(before, _)| *before == basis) {
-            if basis.containers.is_none() && memory.given.as_ref().is_some_and(|(_, given)| given.is_err()) {
-                // What is not understood is not told of its target's changes.
-                self.queue.mark_in(key, NO_TARGET);
-            }
             return None;
         }
         let given = match self.givens.resolve(key, spec, basis.containers.as_ref()) {
-            Resolution::NotYet => return None,
-            Resolution::Given(given) => Ok(given),
-            Resolution::Wrong(errors) => {
-                self.queue.mark_in(key, NO_TARGET);
-                Err(errors)
+            Resolution::NotYet => {
+                memory.recheck = Some(NOT_YET);
+                return None;
             }
+            Resolution::Given(given) => Ok(given),
+            Resolution::Wrong(errors) => Err(errors),
         };
         let same = memory.given.replace((basis, given.clone())).is_some_and(|(_, before)| before == given);
         (is_new || !same).then_some(given)
@@ -97,27 +100,29 @@ impl Engine {
         &self,
         key: &ObjectKey,
         object: &SeenObject,
-        valid: Result<Validated, Vec<ConfigError>>,
+        (scales, valid): (Option<Target>, Result<Validated, Vec<ConfigError>>),
         memory: &mut Memory,
     ) {
         let before = memory.valid.take().and_then(Result::ok);
-        if memory.generation.replace(object.generation) != Some(object.generation) {
-            memory.remarked = false;
-        }
+        let is_new = memory.generation.replace(object.generation) != Some(object.generation);
+        memory.remarked &= !is_new;
         memory.hpa_right_at = None;
         memory.hpa_trouble = None;
+        memory.status_right_at = None;
         memory.retry = None;
         let valid = valid.map(Arc::new).map_err(Arc::from);
-        if let Some(old) = &before
-            && valid.as_ref().ok().map(|new: &Arc<Validated>| &new.target) != Some(&old.target)
-        {
-            self.world.release(key, &old.target);
+        // A mistake in the spec gives the target to nobody else; that it scales another one does.
+        if memory.held.is_some() && memory.held != scales {
+            memory.held.take().iter().for_each(|old| self.world.release(key, old));
             memory.forget_target();
+        }
+        if valid.is_ok() {
+            memory.held = scales;
         }
         match &valid {
             Ok(new) => {
                 // With other credentials for the same figures, what is known of them is still true.
-                let same_figures = before.as_ref().is_some_and(|old| old.config.triggers() == new.config.triggers());
+                let same_figures = before.as_ref().is_some_and(|old| asks_the_same(old, new, is_new));
                 if !same_figures {
                     memory.state = State::default();
                 }
@@ -148,22 +153,31 @@ impl Engine {
         self.poller.set(subscription_key(key), subscriptions.collect());
     }
 
-    /// Nothing is read or served for the object any more.
+    /// Nothing is read for the object any more, and who asks for its metrics gets an error.
     pub(super) fn unsubscribe(&self, key: &ObjectKey) {
         self.poller.remove(&subscription_key(key));
         self.readings.forget(key);
-        self.table.remove(key);
+        self.table.set(key, Vec::new());
     }
 
     /// The object is gone.
     pub(super) fn forget(&self, key: &ObjectKey, memory: &Memory) {
         self.unsubscribe(key);
+        self.table.remove(key);
         self.givens.forget(key);
         self.queue.cancel_timer(key);
         self.telemetry.forget(&key.namespace, &key.name);
-        if let Some(Ok(valid)) = &memory.valid {
-            self.world.release(key, &valid.target);
-        }
+        memory.held.iter().for_each(|target| self.world.release(key, target));
         tracing::info!(object = %key, "object forgotten");
     }
+}
+
+/// Whether the very same figures are asked for as often as before. Where the object itself has not changed, another
+/// connection is a rotated credential.
+fn asks_the_same(old: &Validated, new: &Validated, is_new: bool) -> bool {
+    let same = |(old, new): (&ValidatedTrigger, &ValidatedTrigger)| {
+        let connection = !is_new || old.parsed.connection == new.parsed.connection;
+        old.parsed.query == new.parsed.query && old.interval == new.interval && connection
+    };
+    old.config.triggers() == new.config.triggers() && old.triggers.iter().zip(&new.triggers).all(same)
 }

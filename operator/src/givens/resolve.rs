@@ -110,7 +110,7 @@ impl Resolving<'_> {
             }
             return;
         };
-        let SeenAuthentication { spec, allowed_hosts } = &*seen;
+        let SeenAuthentication { spec, allowed_hosts, .. } = &*seen;
         given.allowed_hosts.clone_from(allowed_hosts);
         match spec {
             Ok(spec) => self.parameters(index, &name, (spec, cluster), given),

@@ -6,8 +6,6 @@
 mod config;
 mod path;
 #[cfg(feature = "connect")]
-mod quantity;
-#[cfg(feature = "connect")]
 mod reader;
 mod selector;
 #[cfg(feature = "connect")]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::config::Location;
-use super::quantity::quantity;
+use crate::quantity;
 use super::selector::{Selector, identifier, quoted};
 use super::walk::{Found, find};
 use super::xml;

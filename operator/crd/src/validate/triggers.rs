@@ -59,6 +59,8 @@ pub(super) fn read(spec: &ScaledObjectSpec, inputs: &Inputs<'_>, errors: &mut Ve
             _ => None,
         };
         if let Some(resource) = resource {
+            let remarks = if inputs.group.is_lenient() { &mut triggers.remarks } else { &mut *errors };
+            unused(resource, trigger, index, remarks);
             triggers.resources.extend(resource_metric(resource, trigger, index, errors));
             continue;
         }
@@ -91,6 +93,19 @@ pub(super) fn read(spec: &ScaledObjectSpec, inputs: &Inputs<'_>, errors: &mut Ve
     triggers
 }
 
+/// What has no effect on a `cpu` or `memory` trigger.
+fn unused(resource: &str, trigger: &Trigger, index: usize, errors: &mut Vec<ConfigError>) {
+    let at = |field: &str| format!("spec.triggers[{index}].{field}");
+    if trigger.authentication_ref.is_some() {
+        let problem = format!("is not for a {resource} trigger, which the HPA reads by itself");
+        errors.push(error(at("authenticationRef"), problem, "remove it"));
+    }
+    for key in trigger.metadata.keys().filter(|key| !["value", "type", "containerName"].contains(&key.as_str())) {
+        let fix = "remove it. Known: containerName, type, value";
+        errors.push(error(at(&format!("metadata.{key}")), "is not known to this trigger type", fix));
+    }
+}
+
 /// A `cpu` or `memory` trigger (KEDA, scalers "CPU" and "Memory").
 fn resource_metric(
     resource: &'static str,
@@ -104,15 +119,7 @@ fn resource_metric(
         let problem = format!("is not for a {resource} trigger, which the HPA reads by itself");
         errors.push(error(at("useCachedMetrics"), problem, "remove it"));
     }
-    if trigger.authentication_ref.is_some() {
-        let problem = format!("is not for a {resource} trigger, which the HPA reads by itself");
-        errors.push(error(at("authenticationRef"), problem, "remove it"));
-    }
     let value = |key: &str| trigger.metadata.get(key).map(|value| value.trim()).filter(|value| !value.is_empty());
-    for key in trigger.metadata.keys().filter(|key| !["value", "type", "containerName"].contains(&key.as_str())) {
-        let fix = "remove it. Known: containerName, type, value";
-        errors.push(error(at(&format!("metadata.{key}")), "is not known to this trigger type", fix));
-    }
     // The metric's type once stood in the metadata.
     let target = match (trigger.metric_type.as_deref().filter(|kind| !kind.is_empty()).or(value("type")), value("value")) {
         (_, None) => {

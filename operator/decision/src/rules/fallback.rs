@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 
+use crate::rules::demand;
 use crate::{Activity, Config, Observation, Outcome, Reason, Rule, Sample, Step, TargetKind};
 
 /// The triggers of an object for which its fallback is in force, in order.
@@ -33,17 +34,20 @@ pub(crate) fn apply(
         let current = observation.replicas;
         let replicas = fallback.asks_for(current);
         let trigger = config.triggers().get(index)?;
-        let whole = trigger.target * f64::from(replicas);
-        let value = match trigger.kind {
+        // In thousandths, as the HPA divides them, and rounded down: up, it would be one replica too many.
+        let whole = demand::for_replicas(trigger, replicas);
+        let milli = match trigger.kind {
             TargetKind::AverageValue => whole,
-            TargetKind::Value => whole / f64::from(observation.ready.max(1)),
+            TargetKind::Value => whole / i64::from(observation.ready.max(1)),
         };
+        let value = milli as f64 / 1000.0;
         let sample = Sample { value, activity: Activity::Decided(replicas > 0), limit: None, at: now };
         let seen = substituted.get_or_insert_with(|| observation.clone());
         let reading = seen.triggers.get_mut(index)?;
         (reading.latest, reading.last_ok) = (Some(Outcome::Ok(sample)), Some(sample));
         let reason = Reason::Fallback { trigger: index, replicas };
-        trail.push(Step { rule: Rule::Fallback, before: current, after: replicas, reason });
+        // It moves nothing by itself: what the reading then asks for is the next rule's.
+        trail.push(Step { rule: Rule::Fallback, before: current, after: current, reason });
     }
     substituted
 }

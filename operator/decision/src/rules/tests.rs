@@ -4,6 +4,7 @@ mod activation;
 mod blind;
 mod by_hand;
 mod cooldown;
+mod fallback;
 mod hold;
 mod policy;
 mod timeline;

@@ -6,7 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::generators::{Input, plausible, wild};
-use crate::{Activity, Decision, Hand, Outcome, Pause, Reading, Rule, State, Trigger, Verdict, decide, fresh_window};
+use crate::{
+    Activity, Decision, Fallback, FallbackBehavior, Hand, Outcome, Pause, Reading, Rule, State, Trigger, Verdict, decide,
+    fresh_window, in_fallback,
+};
 
 impl Input {
     fn decide(&self) -> Decision {
@@ -168,6 +171,31 @@ proptest! {
             let needed = SignedDuration::try_from(input.config.cooldown()).unwrap_or(SignedDuration::MAX);
             prop_assert!(most.saturating_add(gap.max(SignedDuration::ZERO)) >= needed);
         }
+    }
+
+    #[test]
+    fn a_fallback_breaks_no_bound_and_moves_nothing_that_can_be_read(
+        input in wild(),
+        threshold in 0..5_u32,
+        replicas in prop_oneof![0..200_u32, Just(u32::MAX)],
+        behavior in prop::sample::select(vec![
+            FallbackBehavior::Static, FallbackBehavior::CurrentReplicas,
+            FallbackBehavior::CurrentReplicasIfHigher, FallbackBehavior::CurrentReplicasIfLower,
+        ]),
+    ) {
+        let without = input.decide();
+        let mut input = input;
+        input.config = input.config.with_fallback(Some(Fallback { failure_threshold: threshold, replicas, behavior }));
+        let limits = input.config.bounds();
+        let decision = input.decide();
+        let rests = limits.resting() == Some(decision.desired);
+        let blind = matches!(decision.verdict, Verdict::Blind);
+        prop_assert!(rests || blind || (limits.active_min()..=limits.max).contains(&decision.desired), "{decision:#?}");
+        if in_fallback(&input.observation, &input.config).next().is_none() {
+            prop_assert_eq!(seen(&decision), seen(&without));
+        }
+        prop_assert_eq!(seen(&decision), seen(&input.decide()));
+        prop_assert!(!decision.sentence(&input.config, input.observation.replicas).is_empty());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Activity, Bounds, Config, Cooldown, Decision, Failure, FailureKind, Hand, HpaAnswer, Observation, Outcome,
+    Activity, Bounds, Config, Cooldown, Decision, Failure, FailureKind, Fallback, FallbackBehavior, Hand, HpaAnswer, Observation, Outcome,
     PolicyKind, Reading, Sample, ScaleUp, ScalingPolicy, SelectPolicy, State, TargetKind, Trigger, Verdict, decide,
 };
 
@@ -23,6 +23,7 @@ pub(super) struct Object {
     cooldown: Duration,
     initial: Duration,
     scale_up: ScaleUp,
+    fallback: Option<Fallback>,
 }
 
 pub(super) fn object() -> Object {
@@ -32,6 +33,7 @@ pub(super) fn object() -> Object {
         cooldown: Duration::from_secs(60),
         initial: Duration::ZERO,
         scale_up: ScaleUp::default(),
+        fallback: None,
     }
 }
 
@@ -83,6 +85,12 @@ impl Object {
         self
     }
 
+    /// A fallback after more than 3 failures.
+    pub(super) fn fallback(mut self, replicas: u32, behavior: FallbackBehavior) -> Self {
+        self.fallback = Some(Fallback { failure_threshold: 3, replicas, behavior });
+        self
+    }
+
     /// One more `AverageValue` trigger.
     pub(super) fn and_trigger(mut self, target: f64) -> Self {
         self.triggers.push(trigger(self.triggers.len(), TargetKind::AverageValue, target));
@@ -115,6 +123,7 @@ impl Object {
         let limit = Duration::from_secs(300);
         let config =
             Config::new(self.triggers, self.bounds, self.cooldown, self.initial, self.scale_up, limit).unwrap();
+        let config = config.with_fallback(self.fallback);
         let unread = Reading { interval: Duration::from_secs(1), ..Reading::default() };
         let observation = Observation {
             triggers: vec![unread; count],
@@ -187,6 +196,7 @@ impl Timeline {
         let reading = &mut self.observation.triggers[trigger];
         reading.latest = Some(Outcome::Ok(sample));
         reading.last_ok = Some(sample);
+        reading.failures = 0;
         self
     }
 
@@ -197,7 +207,9 @@ impl Timeline {
 
     pub(super) fn fails_of(mut self, trigger: usize) -> Self {
         let failure = self.failure(FailureKind::Unreachable);
-        self.observation.triggers[trigger].latest = Some(Outcome::Failed(failure));
+        let reading = &mut self.observation.triggers[trigger];
+        reading.latest = Some(Outcome::Failed(failure));
+        reading.failures += 1;
         self
     }
 

@@ -1,7 +1,8 @@
 //! Numbers in texts, as Kubernetes writes quantities (its `resource.Quantity`): `12`, `1.5k`, `250m`, `2Gi`, `1e3`.
 
 /// The number, or `None` if it is none.
-pub(super) fn quantity(text: &str) -> Option<f64> {
+#[must_use]
+pub fn quantity(text: &str) -> Option<f64> {
     let text = text.trim();
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     let end = digits.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(digits.len());
