@@ -73,7 +73,7 @@ test-hpa: ## the HPA algorithm held against Kubernetes' own, in virtual time
 	WINDLASS_HPA_TEST="$(CARGO_TARGET_DIR)/hpa.test" $(CARGO) test $(ALL) --test hpa -- --nocapture $(ARGS)
 
 test-sources: ## the sources against real servers, without a cluster
-	$(CARGO) test $(ALL) --test prometheus_server --test rabbitmq_broker --test sqs_server -- $(ARGS)
+	$(CARGO) test $(ALL) --test kafka_broker --test prometheus_server --test rabbitmq_broker --test sqs_server -- $(ARGS)
 
 test-e2e: cluster-build build ## end-to-end tests on a real control plane with a real RabbitMQ
 	@# They wait for most of their time, so more than the cores run at once; those that measure seconds run after the rest.

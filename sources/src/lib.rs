@@ -16,6 +16,7 @@ mod cause;
 pub mod cron;
 mod given;
 pub mod http;
+pub mod kafka;
 mod metadata;
 pub mod metrics_api;
 #[cfg(feature = "connect")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{ConfigError, Given, Metadata, aws_sqs, cron, metrics_api, prometheus, rabbitmq};
+use crate::{ConfigError, Given, Metadata, aws_sqs, cron, kafka, metrics_api, prometheus, rabbitmq};
 
 /// What a trigger says, and what is given to it from elsewhere.
 #[derive(Clone, Copy)]
@@ -57,6 +57,8 @@ pub enum Connection {
     AwsSqs(aws_sqs::Connection),
     /// The clock: there is no server, so all cron triggers share it.
     Cron,
+    /// A Kafka cluster.
+    Kafka(kafka::Connection),
     /// A server that answers with a number.
     MetricsApi(metrics_api::Connection),
     /// A Prometheus server.
@@ -72,6 +74,7 @@ impl Connection {
         match self {
             Self::AwsSqs(_) => "aws-sqs-queue",
             Self::Cron => "cron",
+            Self::Kafka(_) => "kafka",
             Self::MetricsApi(_) => "metrics-api",
             Self::Prometheus(_) => "prometheus",
             Self::Rabbitmq(_) => "rabbitmq",
@@ -86,6 +89,8 @@ pub enum Query {
     AwsSqs(aws_sqs::Query),
     /// A window of time.
     Cron(cron::Query),
+    /// How far a Kafka consumer group is behind.
+    Kafka(kafka::Query),
     /// A number in an answer.
     MetricsApi(metrics_api::Query),
     /// A PromQL query.
@@ -109,6 +114,7 @@ struct Source {
 const SOURCES: &[Source] = &[
     Source { kind: "aws-sqs-queue", parse: aws_sqs::parse, docs: include_str!("aws_sqs/README.md") },
     Source { kind: "cron", parse: cron::parse, docs: include_str!("cron/README.md") },
+    Source { kind: "kafka", parse: kafka::parse, docs: include_str!("kafka/README.md") },
     Source { kind: "metrics-api", parse: metrics_api::parse, docs: include_str!("metrics_api/README.md") },
     Source { kind: "prometheus", parse: prometheus::parse, docs: include_str!("prometheus/README.md") },
     Source { kind: "rabbitmq", parse: rabbitmq::parse, docs: include_str!("rabbitmq/README.md") },
@@ -169,6 +175,7 @@ pub fn connect(connection: &Connection, dependencies: &Dependencies) -> std::syn
     match connection {
         Connection::AwsSqs(connection) => aws_sqs::connect(connection, dependencies),
         Connection::Cron => cron::connect(dependencies),
+        Connection::Kafka(connection) => kafka::connect(connection, dependencies),
         Connection::MetricsApi(connection) => metrics_api::connect(connection, dependencies),
         Connection::Prometheus(connection) => prometheus::connect(connection, dependencies),
         Connection::Rabbitmq(connection) => rabbitmq::connect(connection, dependencies),

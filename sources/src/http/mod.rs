@@ -27,4 +27,4 @@ pub use policy::{NetworkPolicy, Place};
 #[cfg(feature = "connect")]
 pub(crate) use problem::{NoFigure, Problem, Site, measured};
 pub use tls::Tls;
-pub(crate) use tls::certificates;
+pub(crate) use tls::{certificates, pem};

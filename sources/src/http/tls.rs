@@ -32,7 +32,8 @@ pub(crate) fn certificates(metadata: &mut Metadata<'_>) -> Tls {
     Tls { ca, cert, key, unsafe_ssl }
 }
 
-fn pem(metadata: &mut Metadata<'_>, key: &'static str, kind: &str) -> Option<Secret> {
+/// Reads the PEM that `key` gives; `kind` is how the label of its first block must end.
+pub(crate) fn pem(metadata: &mut Metadata<'_>, key: &'static str, kind: &str) -> Option<Secret> {
     let value = metadata.optional(key)?;
     let begins =
         value.split("-----BEGIN ").nth(1).is_some_and(|rest| rest.split("-----").next().unwrap_or("").ends_with(kind));

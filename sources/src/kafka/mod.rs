@@ -1,0 +1,40 @@
+//! Kafka: how far a consumer group is behind. This module never joins a group, never consumes or commits, and never applies a
+//! threshold.
+#![doc = ""]
+#![doc = include_str!("README.md")]
+
+#[cfg(feature = "connect")]
+mod brokers;
+#[cfg(feature = "connect")]
+mod cluster;
+#[cfg(feature = "connect")]
+mod codec;
+mod config;
+#[cfg(all(test, feature = "connect"))]
+mod fake;
+#[cfg(feature = "connect")]
+mod lag;
+#[cfg(feature = "connect")]
+mod link;
+#[cfg(feature = "connect")]
+mod messages;
+#[cfg(feature = "connect")]
+mod outcome;
+mod partitions;
+#[cfg(feature = "connect")]
+mod reader;
+mod rules;
+#[cfg(feature = "connect")]
+mod sasl;
+#[cfg(feature = "connect")]
+mod stuck;
+#[cfg(feature = "connect")]
+mod tls;
+#[cfg(feature = "connect")]
+mod vanished;
+
+pub use config::{Connection, Endpoint, Mechanism, Query, Sasl, Tls, parse};
+pub use partitions::Partitions;
+#[cfg(feature = "connect")]
+pub(crate) use reader::connect;
+pub use rules::{Cap, Reset, Rules};
