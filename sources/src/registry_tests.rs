@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::PodIdentity;
 
 /// The keys that `kind` knows, as an error about an unknown one lists them. Some are asked for only beside others, so several
 /// examples are tried.
