@@ -164,7 +164,7 @@ pub struct Dependencies {
     pub clock: std::sync::Arc<dyn windlass_decision::Clock>,
     /// How long one `read` may take in all.
     pub deadline: Duration,
-    /// What HTTP sources may connect to.
+    /// What sources may connect to.
     pub network: std::sync::Arc<crate::NetworkPolicy>,
 }
 

@@ -61,17 +61,17 @@ fn the_example_of_every_page_is_understood() {
     for kind in kinds() {
         let page = docs(kind).expect(kind);
         let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
-        let indent = |line: &str| line.len() - line.trim_start().len();
-        let mut lines = example.lines().skip_while(|line| line.trim() != "metadata:");
-        let depth = indent(lines.next().expect("metadata"));
-        let metadata = lines.take_while(|line| indent(line) > depth).map(|line| {
+        // What its authentication gives is not on the page: here it is the operator's own identity.
+        let (example, by_us) = match example.split_once("    authenticationRef:") {
+            Some((before, _)) => (before, PodIdentity::Aws { role_arn: None, external_id: None }),
+            None => (example, PodIdentity::None),
+        };
+        let given = Given { identity: by_us, ..Given::default() };
+        let metadata = example.lines().skip_while(|line| line.trim() != "metadata:").skip(1).map(|line| {
             let (key, value) = line.split_once(':').expect("key: value");
             let value = value.split(" #").next().unwrap_or_default().trim().trim_matches('"');
             (key.trim().to_owned(), value.to_owned())
         });
-        // What an authentication gives is not in the example.
-        let identity = PodIdentity::Aws { role_arn: None, external_id: None };
-        let given = Given { identity, ..Given::default() };
         let parsed = parse(TriggerInput::new(kind, &metadata.collect(), &given));
         assert!(parsed.is_ok(), "{kind}: {parsed:?}");
     }

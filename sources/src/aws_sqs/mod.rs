@@ -8,6 +8,8 @@ mod answer;
 mod config;
 mod credential;
 #[cfg(feature = "connect")]
+mod guarded;
+#[cfg(feature = "connect")]
 mod identity;
 mod place;
 #[cfg(feature = "connect")]

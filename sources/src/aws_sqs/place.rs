@@ -30,6 +30,11 @@ pub(super) fn address(region: &str) -> String {
     format!("sqs.{region}.{domain}")
 }
 
+/// What is asked in a region of AWS, where no other endpoint is named.
+pub(super) fn own(region: &str) -> String {
+    format!("https://{}", address(region))
+}
+
 /// Reads `queueURL`: a URL, or a name.
 pub(super) fn queue(metadata: &mut Metadata<'_>) -> Option<Queue> {
     let written = metadata.required("queueURL", QUEUE)?;
@@ -167,9 +172,8 @@ pub(super) fn endpoint(metadata: &mut Metadata<'_>, queue: Option<&Queue>, regio
         }
         _ => {}
     }
-    let host = address(region);
-    metadata.check_host("awsRegion", &host);
-    Some(format!("https://{host}"))
+    metadata.check_host("awsRegion", &address(region));
+    Some(own(region))
 }
 
 #[cfg(test)]

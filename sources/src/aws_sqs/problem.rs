@@ -12,6 +12,8 @@ use windlass_decision::{Clock, Failure, FailureKind, Outcome};
 
 use super::config::{Connection, Queue};
 use super::credential::Base;
+use crate::cause::chain;
+use crate::http::Denied;
 
 /// Why something was not read, without a time yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +89,16 @@ impl Problem {
         let message =
             format!("SQS at {endpoint} answers wrongly: {what}; check that awsEndpoint is the address of SQS");
         Self::new(FailureKind::BadAnswer, "metadata.awsEndpoint", message)
+    }
+
+    /// The network policy keeps the source from the address.
+    fn denied(connection: &Connection, denied: Denied) -> Self {
+        let endpoint = &connection.endpoint;
+        let message = format!(
+            "SQS at {endpoint} is not asked: its address is {denied}; correct awsEndpoint, or have whoever runs the operator \
+             allow that network"
+        );
+        Self::new(FailureKind::Unreachable, "metadata.awsEndpoint", message)
     }
 
     fn unreachable(connection: &Connection, why: &str) -> Self {
@@ -183,6 +195,9 @@ pub(super) fn explain<E>(
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
+    if let Some(denied) = chain(error).find_map(|error| error.downcast_ref::<Denied>()) {
+        return Problem::denied(connection, *denied).into();
+    }
     if let Some(problem) = of_identity(connection, error) {
         return problem.into();
     }
@@ -321,16 +336,6 @@ impl Cause {
         }
         cause
     }
-}
-
-/// An error and all its reasons.
-fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |current| {
-        let current: &'e (dyn Error + 'static) = *current;
-        // An io::Error shows its payload as itself and its payload's source as its source: look into it by hand.
-        let payload = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        payload.map(|inner| inner as &(dyn Error + 'static)).or_else(|| current.source())
-    })
 }
 
 #[cfg(test)]

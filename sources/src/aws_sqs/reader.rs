@@ -106,8 +106,9 @@ impl Reader {
         match &*slot {
             Some(session) => Arc::clone(session),
             None => {
-                let session = Arc::new(Box::pin(Session::open(&self.connection, self.dependencies.deadline)).await);
-                Arc::clone(slot.insert(session))
+                let Dependencies { deadline, network, .. } = &self.dependencies;
+                let session = Box::pin(Session::open(&self.connection, *deadline, network)).await;
+                Arc::clone(slot.insert(Arc::new(session)))
             }
         }
     }

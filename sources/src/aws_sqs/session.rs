@@ -19,8 +19,10 @@ use http_body_util::Limited;
 
 use super::answer::{Counts, DELAYED, IN_FLIGHT, VISIBLE};
 use super::config::{Connection, Queue};
+use super::guarded::guarded;
 use super::identity::Identity;
 use super::problem::{NoFigure, Problem, explain};
+use crate::NetworkPolicy;
 
 /// The most bytes that an answer may have; AWS's have some hundred.
 const MAX_ANSWER: usize = 256 << 10;
@@ -34,8 +36,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Prepares a client; connects nowhere yet. `patience` is what one reading may take.
-    pub(super) async fn open(connection: &Connection, patience: Duration) -> Self {
+    /// Prepares a client that keeps to `network`; connects nowhere yet. `patience` is what one reading may take.
+    pub(super) async fn open(connection: &Connection, patience: Duration, network: &NetworkPolicy) -> Self {
         let identity = Identity::of(connection).await;
         // The reader ends what takes too long, and knows then what it was waiting for. Nothing here ends earlier.
         let timeouts = TimeoutConfig::builder().connect_timeout(patience * 2).build();
@@ -49,6 +51,10 @@ impl Session {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(timeouts)
             .interceptor(Bounded);
+        let config = match guarded(connection, network) {
+            Some(client) => config.http_client(client),
+            None => config,
+        };
         let config = match AppName::new("windlass") {
             Ok(name) => config.app_name(name),
             Err(_) => config,

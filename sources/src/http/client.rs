@@ -113,7 +113,7 @@ impl Client {
             let error = error.without_url();
             Trouble::Tls(root_cause(error.source().unwrap_or(&error)).0)
         };
-        let guard = Guard { policy: policy.clone(), port };
+        let guard = Guard::new(policy.clone(), port);
         let builder = || -> Result<reqwest::ClientBuilder, Trouble> {
             let builder = reqwest::Client::builder()
                 .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
@@ -197,13 +197,19 @@ fn trouble(error: reqwest::Error) -> Trouble {
 /// The policy at the place where it cannot be evaded: a name is resolved once, and what the policy denies is not among the addresses
 /// that are then connected to. An address written as such is never resolved, so it is checked before.
 #[derive(Debug, Clone)]
-struct Guard {
+pub(crate) struct Guard {
     policy: NetworkPolicy,
     port: u16,
 }
 
 impl Guard {
-    fn check(&self, url: &Url) -> Result<(), Trouble> {
+    /// The guard of whoever connects to this port only.
+    pub(crate) const fn new(policy: NetworkPolicy, port: u16) -> Self {
+        Self { policy, port }
+    }
+
+    /// Whether `url` may be asked for, as far as it can be told without resolving its host.
+    pub(crate) fn check(&self, url: &Url) -> Result<(), Trouble> {
         if url.port_or_known_default() != Some(self.port) {
             return Err(Trouble::Unusable);
         }
@@ -215,13 +221,18 @@ impl Guard {
             None => Err(Trouble::Unusable),
         }
     }
+
+    /// The addresses of `name` that may be connected to.
+    pub(crate) async fn addresses(&self, name: &str) -> io::Result<Result<Vec<SocketAddr>, Denied>> {
+        self.policy.resolve(name, self.port).await
+    }
 }
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let Self { policy, port } = self.clone();
+        let guard = self.clone();
         Box::pin(async move {
-            let found = policy.resolve(name.as_str(), port).await??;
+            let found = guard.addresses(name.as_str()).await??;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }

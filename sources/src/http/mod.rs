@@ -18,7 +18,7 @@ pub(crate) use address::url;
 pub use auth::Auth;
 pub(crate) use auth::{Mode, authentication};
 #[cfg(feature = "connect")]
-pub(crate) use client::{Client, IN_FLIGHT, Request, Trouble, each};
+pub(crate) use client::{Client, Guard, IN_FLIGHT, Request, Trouble, each};
 pub(crate) use pairs::{headers, parameters};
 #[cfg(feature = "connect")]
 pub(crate) use policy::Denied;

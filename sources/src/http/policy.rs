@@ -19,7 +19,7 @@ const METADATA_ADDRESSES: &[IpAddr] = &[
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
 
-/// What HTTP sources may connect to, and the clients that keep to it. The default allows everything but loopback, link-local,
+/// What sources may connect to, and the clients that keep to it. The default allows everything but loopback, link-local,
 /// metadata, unspecified, multicast and broadcast addresses, however they are written.
 ///
 /// What is denied by [`NetworkPolicy::deny`] stays denied; else what is allowed is allowed; else the default counts.

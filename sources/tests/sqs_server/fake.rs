@@ -98,6 +98,10 @@ impl Fake {
         format!("http://{}", self.address)
     }
 
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// The requests since the last call.
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut lock(&self.state).requests)

@@ -2,21 +2,24 @@
 //! each case reads in a process of its own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use windlass_decision::Outcome;
-use windlass_sources::{Given, PodIdentity};
+use windlass_sources::{Given, NetworkPolicy, PodIdentity};
 
 use super::fake::{Answer, Fake, Request};
 use super::server::Server;
-use super::{KEYS, trigger_with};
+use super::{KEYS, trigger_through};
 
 const URL: &str = "http://sqs/123456789012/orders";
 const ROLE: &str = "arn:aws:iam::123456789012:role/reader";
 /// Tells the test below that it is such a process, and of which case.
 const CASE: &str = "WINDLASS_TEST_SQS_CASE";
+/// A port of loopback that triggers may not name.
+const KEPT: &str = "WINDLASS_TEST_SQS_KEPT_PORT";
 
 /// Reads twice and prints what came of it. Does nothing unless another test starts it.
 #[tokio::test]
@@ -40,12 +43,17 @@ async fn child() {
         "pod with role and external id" => (identity(Some(ROLE), Some("external")), vec![]),
         "operator" => (Given::default(), vec![("identityOwner", "operator")]),
         "keys" => (Given::default(), KEYS.to_vec()),
+        "keys at AWS" => (Given::default(), [&KEYS[..], &[("awsEndpoint", ""), ("queueURL", "orders")]].concat()),
         "role" => (Given::default(), vec![("awsRoleArn", ROLE)]),
         "keys with role" => (Given::default(), [&KEYS[..], &[("awsRoleArn", ROLE)]].concat()),
         other => panic!("no such case: {other}"),
     };
     let pairs = [&[("awsEndpoint", address.as_str()), ("queueURL", URL)][..], &more].concat();
-    let (upstream, query) = trigger_with(&given, Duration::from_secs(5), &pairs);
+    let mut network = NetworkPolicy::default().allow_loopback(true);
+    if let Ok(port) = std::env::var(KEPT) {
+        network = network.deny(SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port"))));
+    }
+    let (upstream, query) = trigger_through(network, &given, Duration::from_secs(5), &pairs);
     for _ in 0..2 {
         match upstream.read(std::slice::from_ref(&query)).await.remove(0) {
             Outcome::Ok(sample) => println!("\n> ok {}", sample.value),
@@ -218,6 +226,51 @@ async fn without_an_identity_the_message_says_whose_is_missing() {
         let asked: Vec<_> = refusing.actions().into_iter().filter(|action| action == "GetQueueAttributes").collect();
         assert!(asked.is_empty(), "{case}: asked without an identity");
     }
+}
+
+/// What is kept from triggers is not kept from the operator: its environment names STS and the agent of its own pod.
+#[tokio::test]
+async fn an_issuer_may_be_where_no_trigger_may() {
+    let (issuer, sqs) = (aws(false).await, aws(false).await);
+    let (issuer_address, port) = (issuer.address(), issuer.port().to_string());
+    let files = tempfile::tempdir().expect("a directory");
+    let token = files.path().join("token");
+    std::fs::write(&token, "a.web.token").expect("written");
+    let agent = format!("{issuer_address}/");
+    let environment = [
+        (KEPT, port.as_str()),
+        ("AWS_ENDPOINT_URL_STS", &issuer_address),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.to_str().expect("a path")),
+    ];
+    for (case, asked) in [("keys with role", 1), ("pod", 1), ("pod with role", 2)] {
+        assert_eq!(run(case, &sqs.address(), &environment).await, ["ok 4", "ok 4"], "{case}");
+        assert_eq!((issuer.requests().len(), sqs.requests().len()), (asked, 2), "{case}");
+        for line in run(case, &issuer_address, &environment).await {
+            assert!(
+                line.contains("an address that the operator keeps to itself; correct awsEndpoint"),
+                "{case}: {line}"
+            );
+        }
+        let read = issuer.actions().into_iter().filter(|action| action == "GetQueueAttributes").count();
+        assert_eq!(read, 0, "{case}");
+    }
+}
+
+/// A proxy would resolve names by itself, so only AWS's own address is asked through one.
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_for_aws_itself() {
+    let (proxy, sqs) = (aws(false).await, aws(false).await);
+    let address = proxy.address();
+    let environment = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+        .map(|name| (name, address.as_str()));
+    assert_eq!(run("keys", &sqs.address(), &environment).await, ["ok 4", "ok 4"]);
+    assert!(proxy.requests().is_empty());
+    // What the proxy says to that is no tunnel, so nothing is read.
+    run("keys at AWS", "", &environment).await;
+    let asked = proxy.actions();
+    let tunnel = "CONNECT sqs.us-east-1.amazonaws.com:443 HTTP/1.1";
+    assert!(!asked.is_empty() && asked.iter().all(|action| action == tunnel), "{asked:?}");
 }
 
 /// A session that SQS no longer takes is not used again, whatever time it had left.

@@ -3,6 +3,7 @@
 
 mod fake;
 mod faults;
+mod guarded;
 mod identities;
 mod server;
 mod servers;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use windlass_decision::{Activity, Clock, FailureKind, Outcome};
-use windlass_sources::{Dependencies, Given, Query, TriggerInput, Upstream, connect, parse};
+use windlass_sources::{Dependencies, Given, NetworkPolicy, Query, TriggerInput, Upstream, connect, parse};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -29,8 +30,18 @@ impl Clock for Still {
 /// The keys of every trigger that names none of its own.
 const KEYS: [(&str, &str); 2] = [("awsAccessKeyID", "AKIDEXAMPLE"), ("awsSecretAccessKey", "S3CR3T")];
 
-/// A trigger's upstream and query.
+/// A trigger's upstream and query. The servers of the tests are on loopback.
 fn trigger_with(given: &Given, deadline: Duration, pairs: &[(&str, &str)]) -> (Arc<dyn Upstream>, Query) {
+    trigger_through(NetworkPolicy::default().allow_loopback(true), given, deadline, pairs)
+}
+
+/// The same, confined to a network.
+fn trigger_through(
+    network: NetworkPolicy,
+    given: &Given,
+    deadline: Duration,
+    pairs: &[(&str, &str)],
+) -> (Arc<dyn Upstream>, Query) {
     let mut metadata: BTreeMap<String, String> = [("awsRegion", "us-east-1")]
         .iter()
         .chain(pairs)
@@ -38,7 +49,8 @@ fn trigger_with(given: &Given, deadline: Duration, pairs: &[(&str, &str)]) -> (A
         .collect();
     metadata.retain(|_, value| !value.is_empty());
     let parsed = parse(TriggerInput::new("aws-sqs-queue", &metadata, given)).expect("good metadata").0;
-    (connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline }), parsed.query)
+    let dependencies = Dependencies { clock: Arc::new(Still), deadline, network: Arc::new(network) };
+    (connect(&parsed.connection, &dependencies), parsed.query)
 }
 
 /// A trigger at an address with the usual keys.
