@@ -7,6 +7,8 @@ mod authentication;
 mod group;
 mod hand;
 mod manifest;
+#[cfg(test)]
+mod pages_tests;
 mod scaled_object;
 mod status;
 mod validate;
