@@ -184,20 +184,44 @@ fn what_the_page_for_kedas_users_calls_refused_is_refused() {
     ];
     let oauth = |kind: &str| json!({"triggers": [{"type": kind, "metadata": {"authModes": "oauth"}}]});
     table.extend(["prometheus", "metrics-api"].map(|kind| (oauth(kind), "spec.triggers[0].metadata.authModes")));
-    let rabbitmq = [
-        ("authModes", "spec.triggers[0].metadata.authModes"),
-        ("oauthTokenURI", "spec.triggers[0].metadata.oauthTokenURI"),
-        ("scopes", "spec.triggers[0].metadata.scopes"),
-        ("clientID", "spec.triggers[0].metadata.clientID"),
-        ("clientSecret", "spec.triggers[0].metadata.clientSecret"),
-        ("workloadIdentityResource", "spec.triggers[0].metadata.workloadIdentityResource"),
-        ("keyPassword", "spec.triggers[0].metadata.keyPassword"),
+    let keys: [(&str, &[&str]); 2] = [
+        (
+            "kafka",
+            &[
+                "saslTokenProvider",
+                "oauthTokenEndpointUri",
+                "scopes",
+                "oauthExtensions",
+                "keytab",
+                "realm",
+                "kerberosConfig",
+                "kerberosServiceName",
+                "kerberosDisableFAST",
+                "awsRegion",
+                "awsEndpoint",
+            ],
+        ),
+        (
+            "rabbitmq",
+            &[
+                "authModes",
+                "oauthTokenURI",
+                "scopes",
+                "clientID",
+                "clientSecret",
+                "workloadIdentityResource",
+                "keyPassword",
+            ],
+        ),
     ];
-    table.extend(rabbitmq.map(|(key, field)| (trigger("rabbitmq", key), field)));
+    let mut table: Vec<_> = table.into_iter().map(|(patch, field)| (patch, field.to_owned())).collect();
+    for (kind, keys) in keys {
+        table.extend(keys.iter().map(|key| (trigger(kind, key), format!("spec.triggers[0].metadata.{key}"))));
+    }
     let page = read("docs/coming-from-keda.md");
     for (patch, field) in table {
         let inputs = Inputs { group: Group::Keda, ..Inputs::default() };
-        let errors = validate("w", &spec(patch.clone()), inputs).expect_err(field);
+        let errors = validate("w", &spec(patch.clone()), inputs).expect_err(&field);
         assert!(errors.iter().any(|error| error.field == field), "{patch}: {errors:?}");
         let last = field.rsplit('.').next().unwrap_or_default();
         assert!(missing(&page).contains(last) || last == "type", "the page does not name {last}");
