@@ -7,7 +7,7 @@ use anyhow::Context;
 use comfy_table::{Table, presets};
 use kube::api::{DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, ResourceExt};
-use windlass_crd::{Condition, ScaledObject, condition_type as types};
+use windlass_crd::{Condition, ScaledObject, ScaledObjectStatus, condition_type as types};
 
 /// List scaled objects with their replicas and the reason for their state.
 #[derive(Debug, clap::Args)]
@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Namespace. [default: that of the kubeconfig's context]
     #[arg(short, long)]
     namespace: Option<String>,
+    /// The API group of the objects.
+    #[arg(long, default_value = "windlass.dev", value_parser = ["windlass.dev", "keda.sh"])]
+    group: String,
     /// All namespaces.
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -39,9 +42,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 async fn list(args: Args) -> anyhow::Result<String> {
     let client = crate::operator::client(args.kubeconfig.as_deref()).await?;
     let namespace = args.namespace.as_deref().unwrap_or_else(|| client.default_namespace()).to_owned();
-    let api: Api<ScaledObject> =
-        if args.all_namespaces { Api::all(client.clone()) } else { Api::namespaced(client.clone(), &namespace) };
-    let found = api.list(&ListParams::default()).await.map_err(explain)?;
+    let gvk = GroupVersionKind::gvk(&args.group, windlass_crd::VERSION, "ScaledObject");
+    let resource = kube::api::ApiResource::from_gvk_with_plural(&gvk, "scaledobjects");
+    let api: Api<DynamicObject> = if args.all_namespaces {
+        Api::all_with(client.clone(), &resource)
+    } else {
+        Api::namespaced_with(client.clone(), &namespace, &resource)
+    };
+    let found = api.list(&ListParams::default()).await.map_err(|error| explain(error, &args.group))?;
     if args.output == "json" {
         return Ok(format!("{}\n", serde_json::to_string_pretty(&found.items).context("write JSON")?));
     }
@@ -56,14 +64,24 @@ async fn list(args: Args) -> anyhow::Result<String> {
         header.insert(0, "NAMESPACE");
     }
     table.set_header(header);
-    for object in &found.items {
-        let mut row = row(&client, object).await;
+    for object in found.items {
+        let object = read(object)?;
+        let mut row = row(&client, &object).await;
         if args.all_namespaces {
             row.insert(0, object.namespace().unwrap_or_default());
         }
         table.add_row(row);
     }
     Ok(format!("{}\n", table.trim_fmt()))
+}
+
+/// Both groups have the same shape, but for what a condition has.
+fn read(object: DynamicObject) -> anyhow::Result<ScaledObject> {
+    let name = object.name_any();
+    let status = object.data.get("status").cloned().map(ScaledObjectStatus::read);
+    let spec = serde_json::from_value(object.data.get("spec").cloned().unwrap_or_default());
+    let spec = spec.with_context(|| format!("read the spec of {name}"))?;
+    Ok(ScaledObject { metadata: object.metadata, spec, status })
 }
 
 async fn row(client: &kube::Client, object: &ScaledObject) -> Vec<String> {
@@ -101,11 +119,11 @@ async fn replicas(client: &kube::Client, object: &ScaledObject) -> Option<i32> {
     Some(scale.spec.and_then(|spec| spec.replicas).unwrap_or(0))
 }
 
-fn explain(error: kube::Error) -> anyhow::Error {
+fn explain(error: kube::Error, group: &str) -> anyhow::Error {
     match error {
         kube::Error::Api(status) if status.code == 404 => {
             anyhow::anyhow!(
-                "this cluster does not know ScaledObjects: run `windlass crd | kubectl apply --server-side -f -`"
+                "this cluster does not know ScaledObjects of {group}: run `windlass crd --group {group} | kubectl apply --server-side -f -`"
             )
         }
         error => anyhow::Error::new(error).context("list the scaled objects"),

@@ -3,6 +3,7 @@
 
 mod crd;
 mod demo;
+mod explain;
 mod get;
 mod operator;
 mod simulate;
@@ -21,6 +22,7 @@ Examples:
   windlass demo                                      see it work, without a cluster
   windlass crd | kubectl apply --server-side -f -    install the resource types
   windlass operator --help                           the settings of the operator
+  windlass explain trigger kafka                     what a trigger of type kafka may say
   windlass get so -A                                 what is scaled, and why
   windlass simulate --series load.csv --policy so.yaml --service-rate 5
                                                      what a ScaledObject would have done with a recorded load"
@@ -38,6 +40,8 @@ enum Command {
     Operator(Box<operator::Args>),
     /// Print the CustomResourceDefinitions as YAML.
     Crd(crd::Args),
+    /// Print the documentation of a trigger type.
+    Explain(explain::Args),
     /// List what is scaled.
     Get(get::Args),
     /// Replay a recorded load through ScaledObjects, without a cluster.
@@ -53,6 +57,7 @@ fn main() -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::Operator(args) => operator::run(*args),
         Command::Crd(args) => crd::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Get(args) => get::run(args),
         Command::Simulate(args) => simulate::run(*args),
         Command::Version => {

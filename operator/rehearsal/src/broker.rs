@@ -13,7 +13,7 @@ use windlass_decision::{Activity, Clock, Failure, FailureKind, Outcome, Sample};
 use windlass_operator::Process;
 use windlass_sources::poller::Connect;
 use windlass_sources::rabbitmq::{self, Selection};
-use windlass_sources::{Connection, Query, Upstream};
+use windlass_sources::{Connection, Query, Secret, Upstream};
 
 /// How long an answer of a healthy broker takes.
 const ROUND_TRIP: Duration = Duration::from_millis(2);
@@ -62,6 +62,8 @@ pub struct Read {
     pub queue: QueueName,
     /// What the queue held.
     pub value: f64,
+    /// The password that was given.
+    pub password: Option<Secret>,
 }
 
 /// What a queue holds: `None` where there is no such queue.
@@ -197,7 +199,8 @@ impl Reader {
         let mut state = self.brokers.lock();
         if state.records && self.process.is_running() {
             let at = self.brokers.0.start.elapsed();
-            state.reads.push(Read { at, by: self.by.clone(), queue, value });
+            let password = self.connection.password.clone();
+            state.reads.push(Read { at, by: self.by.clone(), queue, value, password });
         }
         drop(state);
         self.ok(value)

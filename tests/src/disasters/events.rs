@@ -4,6 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use k8s_openapi::ByteString;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub enum Change {
     Pause(Option<u32>),
     /// Ends the pause.
     Resume,
+    /// Writes the password of this number into its Secret.
+    Rotate(u32),
 }
 
 /// Work that comes at an even rate until it stops, and pods that work it off.
@@ -87,7 +90,7 @@ impl Edit {
 impl Change {
     pub(super) const fn apply(self, object: &mut ObjectPlan) {
         match self {
-            Self::Replicas(_) => {}
+            Self::Replicas(_) | Self::Rotate(_) => {}
             Self::Min(min) => object.min = min,
             Self::Max(max) => object.max = max,
             Self::Cooldown(seconds) => object.cooldown = seconds,
@@ -105,9 +108,15 @@ impl Change {
             Self::Cooldown(seconds) => json!({"spec": {"cooldownPeriod": seconds}}),
             Self::Pause(None) => annotated(json!({PAUSED: "true", PAUSED_REPLICAS: null})),
             Self::Pause(Some(replicas)) => annotated(json!({PAUSED: null, PAUSED_REPLICAS: replicas.to_string()})),
+            Self::Rotate(nth) => json!({"data": {"password": secret_text(&format!("password-{nth}"))}}),
             Self::Resume => annotated(json!({PAUSED: null, PAUSED_REPLICAS: null})),
         }
     }
+}
+
+/// As a Secret holds it.
+pub(super) fn secret_text(text: &str) -> Value {
+    json!(ByteString(text.as_bytes().to_vec()))
 }
 
 fn annotated(annotations: Value) -> Value {
@@ -145,6 +154,7 @@ impl fmt::Display for Edit {
             Change::Pause(None) => write!(f, "paused@{at}s"),
             Change::Pause(Some(replicas)) => write!(f, "paused at {replicas}@{at}s"),
             Change::Resume => write!(f, "pause ended@{at}s"),
+            Change::Rotate(nth) => write!(f, "password {nth} in its Secret@{at}s"),
         }
     }
 }

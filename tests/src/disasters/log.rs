@@ -79,6 +79,8 @@ pub struct SeenRead {
     pub object: String,
     /// What the queue held.
     pub value: f64,
+    /// The password it was asked with.
+    pub password: String,
 }
 
 impl fmt::Display for Write {

@@ -1,4 +1,4 @@
-//! What must be true of every run, whatever went wrong: the oracles O1, O2, O3, O5 and O7 of the reliability plan, judged
+//! What must be true of every run, whatever went wrong: the oracles O1, O2, O3, O5 and O7 of the reliability plan, and that credentials are rotated, judged
 //! from what the API server and the brokers saw. They know nothing of how the operator works inside.
 
 use std::fmt;
@@ -38,6 +38,8 @@ pub enum Oracle {
     O3ScaledDown,
     /// No panic, and no end that nobody asked for.
     O5Alive,
+    /// A credential that was replaced is not used any more.
+    O6Rotated,
     /// A replica writes nothing after another has taken the Lease.
     O7Leader,
 }
@@ -61,7 +63,20 @@ pub fn judge(scenario: &Scenario, log: &Log, calm: &str) -> Vec<Violation> {
     }
     violations.extend(log.ended.iter().map(|(at, what)| violation(Oracle::O5Alive, *at, what.clone())));
     leader(log, &mut violations);
+    for object in scenario.objects.iter().filter(|object| object.secret) {
+        rotated(object, log, &mut violations);
+    }
     violations
+}
+
+/// Once there is nothing to do, the newest password is the only one that is used.
+fn rotated(object: &ObjectPlan, log: &Log, violations: &mut Vec<Violation>) {
+    let newest = object.password(Duration::MAX);
+    let late = log.reads.iter().filter(|read| read.object == object.name && read.at >= log.ends_at.saturating_sub(QUIET));
+    if let Some(old) = late.into_iter().find(|read| read.password != newest) {
+        let what = format!("{} is read with {} although it is {newest}", object.name, old.password);
+        violations.push(violation(Oracle::O6Rotated, old.at, what));
+    }
 }
 
 fn violation(oracle: Oracle, at: Duration, what: String) -> Violation {

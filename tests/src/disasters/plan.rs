@@ -69,6 +69,12 @@ pub struct ObjectPlan {
     /// What comes and is worked off, in place of `load`.
     #[serde(default)]
     pub flow: Option<Flow>,
+    /// The replicas of its fallback, if it has one, which never takes any away.
+    #[serde(default)]
+    pub fallback: Option<u32>,
+    /// Whether its broker's password stands in a Secret.
+    #[serde(default)]
+    pub secret: bool,
 }
 
 impl Scenario {
@@ -90,6 +96,14 @@ impl Scenario {
         for object in &mut objects {
             object.edits = Edit::draw(&mut rng, object, CALM..CHAOS);
             object.flow = Flow::draw(&mut rng, object, CHAOS);
+        }
+        for object in &mut objects {
+            object.fallback = (rng.random_range(0..TENTHS) < 2).then(|| rng.random_range(1..=object.max));
+            object.secret = rng.random_range(0..TENTHS) < 2;
+            let rotations = if object.secret { rng.random_range(0..=2) } else { 0 };
+            let rotate = |nth| Edit { at: rng.random_range(CALM..CHAOS), change: Change::Rotate(nth) };
+            object.edits.extend((1..=rotations).map(rotate));
+            object.edits.sort_by_key(|edit| edit.at);
         }
         Self { seed, replicas, objects, faults }
     }
@@ -159,7 +173,17 @@ impl ObjectPlan {
             edits: Vec::new(),
             pause: None,
             flow: None,
+            fallback: None,
+            secret: false,
         }
+    }
+
+    /// The password of its broker that was the last to be written by `at`.
+    #[must_use]
+    pub fn password(&self, at: Duration) -> String {
+        let until = self.edits.iter().filter(|edit| Duration::from_secs(edit.at) <= at);
+        let nth = until.filter_map(|edit| if let Change::Rotate(nth) = edit.change { Some(nth) } else { None }).last();
+        format!("password-{}", nth.unwrap_or(0))
     }
 
     /// The object as it was said to be until `at`, the newest first: whoever acts may not know of the last edit yet.
@@ -313,6 +337,12 @@ impl fmt::Display for ObjectPlan {
         }
         if let Some(pods) = self.step {
             write!(f, "growing by {pods} each 15 s, ")?;
+        }
+        if let Some(replicas) = self.fallback {
+            write!(f, "fallback of {replicas} or what is there, ")?;
+        }
+        if self.secret {
+            f.write_str("password in a Secret, ")?;
         }
         write!(f, "pods ready after {} ms, {} at first; load", self.ready_ms, self.initial)?;
         match &self.flow {

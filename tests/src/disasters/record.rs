@@ -64,6 +64,7 @@ pub(super) fn steal_lease(cluster: &Cluster, user: &str) {
 pub(super) fn edit(cluster: &Cluster, user: &str, name: &str, change: events::Change) {
     let (kind, part) = match change {
         events::Change::Replicas(_) => (("apps", "deployments"), Part::Scale),
+        events::Change::Rotate(_) => (("", "secrets"), Part::Main),
         _ => (("windlass.dev", "scaledobjects"), Part::Main),
     };
     let edited = cluster.patch(user, kind, part, ("default", name), &Patch::Merge(change.patch()));
@@ -135,7 +136,12 @@ impl Feed {
             .brokers
             .reads()
             .into_iter()
-            .map(|read| SeenRead { at: read.at, object: read.queue.queue, value: read.value })
+            .map(|read| SeenRead {
+                at: read.at,
+                object: read.queue.queue,
+                value: read.value,
+                password: read.password.map(|password| password.expose().to_owned()).unwrap_or_default(),
+            })
             .collect();
         log.end_state = end_state(&world.cluster, hpas);
         log.trace = self.trace(&audited, &changes, &log);

@@ -15,7 +15,7 @@ use windlass_operator::mutant::{Mutant, infect};
 use windlass_rehearsal::{Mood, Replica, ReplicaOptions, SYSTEM_NAMESPACE, World, WorldOptions};
 
 use super::chaos::{Chaos, Death};
-use super::events::Edit;
+use super::events::{Edit, secret_text};
 use super::fault::FaultKind;
 use super::log::Log;
 use super::oracles::{QUIET, Violation, judge};
@@ -329,7 +329,7 @@ fn queue_of(object: &ObjectPlan) -> QueueKey {
 }
 
 /// The Deployment and the scaled object of a plan.
-fn manifests(object: &ObjectPlan) -> [Value; 2] {
+fn manifests(object: &ObjectPlan) -> Vec<Value> {
     let ObjectPlan { name, broker, .. } = object;
     let labels = json!({"app": name});
     let mut spec = json!({
@@ -345,6 +345,16 @@ fn manifests(object: &ObjectPlan) -> [Value; 2] {
     if let Some(seconds) = object.polling {
         spec["pollingInterval"] = json!(seconds);
     }
+    if let Some(replicas) = object.fallback {
+        let behavior = "currentReplicasIfHigher";
+        spec["fallback"] = json!({"failureThreshold": 1, "replicas": replicas, "behavior": behavior});
+    }
+    if object.secret {
+        let metadata = &mut spec["triggers"][0]["metadata"];
+        metadata["host"] = format!("amqp://{broker}:5672/").into();
+        metadata["username"] = "guest".into();
+        spec["triggers"][0]["authenticationRef"] = json!({"name": name});
+    }
     let mut behavior = json!({});
     if let Some(seconds) = object.window {
         behavior["scaleDown"] = json!({"stabilizationWindowSeconds": seconds});
@@ -355,7 +365,16 @@ fn manifests(object: &ObjectPlan) -> [Value; 2] {
     if behavior != json!({}) {
         spec["advanced"] = json!({"horizontalPodAutoscalerConfig": {"behavior": behavior}});
     }
-    [
+    let mut manifests = Vec::new();
+    if object.secret {
+        let metadata = json!({"name": name, "namespace": "default"});
+        let reference = json!([{"parameter": "password", "name": name, "key": "password"}]);
+        manifests.push(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata,
+            "data": {"password": secret_text(&object.password(Duration::ZERO))}}));
+        manifests.push(json!({"apiVersion": "windlass.dev/v1alpha1", "kind": "TriggerAuthentication",
+            "metadata": metadata, "spec": {"secretTargetRef": reference}}));
+    }
+    manifests.extend([
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "default"},
             "spec": {
@@ -370,7 +389,8 @@ fn manifests(object: &ObjectPlan) -> [Value; 2] {
             "apiVersion": "windlass.dev/v1alpha1", "kind": "ScaledObject",
             "metadata": {"name": name, "namespace": "default"}, "spec": spec,
         }),
-    ]
+    ]);
+    manifests
 }
 
 /// The namespace of the Lease, for whoever plays tricks on it.
