@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use windlass_operator::clock::{SystemClock, entropy};
 use windlass_operator::lease::Timing;
-use windlass_operator::{Dependencies, NetworkPolicy, Options, Process, Serve, SourceDependencies, connect, run as operate};
+use windlass_operator::{
+    Dependencies, NetworkPolicy, Options, Process, Serve, SourceDependencies, connect, run as operate,
+};
 
 /// Settings of one replica. Each can be given by its environment variable too.
 #[derive(Debug, clap::Args)]

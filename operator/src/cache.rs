@@ -49,7 +49,11 @@ impl Scope {
 impl<T> Cache<T> {
     /// An empty cache that is complete once every scope has been listed.
     pub fn new(scopes: &[Scope]) -> Self {
-        Self { objects: RwLock::default(), missing: watch::Sender::new(scopes.iter().cloned().collect()), trouble: RwLock::default() }
+        Self {
+            objects: RwLock::default(),
+            missing: watch::Sender::new(scopes.iter().cloned().collect()),
+            trouble: RwLock::default(),
+        }
     }
 
     /// One object.
@@ -224,9 +228,16 @@ mod tests {
         let told = Mutex::new(Vec::new());
         let mut fresh = BTreeMap::new();
         let mut event = |event| {
-            take(event, &Scope::default(), &cache, &mut fresh, &|map: ConfigMap| version(&map.metadata), &|key: &ObjectKey| {
-                told.lock().expect("no panic").push(key.name.to_string());
-            });
+            take(
+                event,
+                &Scope::default(),
+                &cache,
+                &mut fresh,
+                &|map: ConfigMap| version(&map.metadata),
+                &|key: &ObjectKey| {
+                    told.lock().expect("no panic").push(key.name.to_string());
+                },
+            );
         };
         event(watcher::Event::Init);
         event(watcher::Event::InitApply(config_map("a", "1")));
@@ -253,7 +264,14 @@ mod tests {
     fn an_event_that_comes_late_hides_nothing_newer() {
         let (cache, mut fresh) = (Cache::new(&[Scope::default()]), BTreeMap::new());
         let mut event = |event| {
-            take(event, &Scope::default(), &cache, &mut fresh, &|map: ConfigMap| version(&map.metadata), &|_: &ObjectKey| {});
+            take(
+                event,
+                &Scope::default(),
+                &cache,
+                &mut fresh,
+                &|map: ConfigMap| version(&map.metadata),
+                &|_: &ObjectKey| {},
+            );
             cache.get(&ObjectKey::new("ns", "a")).map(|version| *version)
         };
         assert_eq!(event(watcher::Event::Apply(config_map("a", "8"))), Some(8));

@@ -224,6 +224,9 @@ mod tests {
     fn a_container_is_found_by_name_or_is_the_first() {
         let all = [container(), Container { name: "side".to_owned(), from: vec![], variables: vec![] }];
         let name = |name| find(&all, name).map(|container| container.name.as_str());
-        assert_eq!((name(None), name(Some("")), name(Some("side")), name(Some("x"))), (Some("app"), Some("app"), Some("side"), None));
+        assert_eq!(
+            (name(None), name(Some("")), name(Some("side")), name(Some("x"))),
+            (Some("app"), Some("app"), Some("side"), None)
+        );
     }
 }

@@ -270,7 +270,10 @@ const NAMESPACED: &str = "TriggerAuthentication";
 const CLUSTERED: &str = "ClusterTriggerAuthentication";
 
 fn resource(group: Group, kind: &str) -> ApiResource {
-    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group.name(), VERSION, kind), &format!("{}s", kind.to_lowercase()))
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk(group.name(), VERSION, kind),
+        &format!("{}s", kind.to_lowercase()),
+    )
 }
 
 impl Uses {

@@ -114,11 +114,14 @@ pub fn is_current(desired: &Value, seen: &SeenHpa) -> bool {
     let labels = includes(&live["metadata"]["labels"], &desired["metadata"]["labels"]);
     let annotations = includes(&live["metadata"]["annotations"], &desired["metadata"]["annotations"]);
     // Others may own it too.
-    let owned_by = |wanted: &Value| {
-        seen.meta.owner_references.iter().flatten().any(|owner| includes(&json!(owner), wanted))
-    };
+    let owned_by =
+        |wanted: &Value| seen.meta.owner_references.iter().flatten().any(|owner| includes(&json!(owner), wanted));
     let owners = desired["metadata"]["ownerReferences"].as_array().into_iter().flatten().all(owned_by);
-    labels && annotations && owners && includes(&live["spec"], &desired["spec"]) && !has_leftovers(&desired["spec"], &seen.spec)
+    labels
+        && annotations
+        && owners
+        && includes(&live["spec"], &desired["spec"])
+        && !has_leftovers(&desired["spec"], &seen.spec)
 }
 
 /// Whether something is left over that we once said and do not say any more. The metrics and the target are compared

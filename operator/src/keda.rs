@@ -82,7 +82,11 @@ fn pruned(value: Value, schema: &Value) -> Value {
             let more = schema.get("additionalProperties").filter(|more| more.is_object());
             let properties = schema.get("properties");
             if properties.is_none() && more.is_none() {
-                return Value::Object(if schema.is_object() && schema["type"] != "object" { fields } else { Map::new() });
+                return Value::Object(if schema.is_object() && schema["type"] != "object" {
+                    fields
+                } else {
+                    Map::new()
+                });
             }
             let kept = fields.into_iter().filter_map(|(name, value)| {
                 let schema = properties.and_then(|properties| properties.get(&name)).or(more)?;
@@ -157,10 +161,14 @@ impl Keda {
                     *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, until));
                 }
                 failed if !std::mem::replace(&mut failing, true) => {
-                    let why = failed.map_or_else(|_| "no answer in time".to_owned(), |result| {
-                        result.err().map(|error| error.to_string()).unwrap_or_default()
-                    });
-                    tracing::warn!(why, "KEDA's Lease {LEASE} cannot be read; KEDA's objects are left alone until it can be");
+                    let why = failed.map_or_else(
+                        |_| "no answer in time".to_owned(),
+                        |result| result.err().map(|error| error.to_string()).unwrap_or_default(),
+                    );
+                    tracing::warn!(
+                        why,
+                        "KEDA's Lease {LEASE} cannot be read; KEDA's objects are left alone until it can be"
+                    );
                 }
                 _ => {}
             }

@@ -193,7 +193,7 @@ pub fn marks(key: &ObjectKey, object: &SeenObject, valid: &Validated) -> Option<
         finalizers.push(own.to_owned());
     }
     let differs = waits != must_wait || !labels.is_empty();
-    differs.then(|| Effect::Mark(Mark { version: object.version, labels, finalizers }))
+    differs.then_some(Effect::Mark(Mark { version: object.version, labels, finalizers }))
 }
 
 /// Lets an object go.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::GroupVersionKind;
 use serde_json::json;
-use windlass_crd::{ScaledObjectSpec, Inputs, validate};
+use windlass_crd::{Inputs, ScaledObjectSpec, validate};
 use windlass_decision::{Activity, Hand, Observation, Outcome, Pause, Reading, Sample, State, decide};
 
 use super::*;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use windlass_crd::{Condition, Gvkr, Health, ScaledObjectStatus, TriggerActivity, Validated, condition, condition_type as types};
+use windlass_crd::{
+    Condition, Gvkr, Health, ScaledObjectStatus, TriggerActivity, Validated, condition, condition_type as types,
+};
 use windlass_decision::{
     Activity, Decision, FailureKind, FallbackBehavior, Hand, Observation, Outcome, Pause, Reason, Verdict, in_fallback,
 };

@@ -146,8 +146,7 @@ impl World {
     pub async fn listed(&self) {
         self.objects.listed().await;
         self.hpas.listed().await;
-        if self.groups.contains(&Group::Keda)
-            && tokio::time::timeout(KEDA_PATIENCE, self.keda.listed()).await.is_err()
+        if self.groups.contains(&Group::Keda) && tokio::time::timeout(KEDA_PATIENCE, self.keda.listed()).await.is_err()
         {
             tracing::warn!("KEDA's Lease and resource type could not be looked for; check the operator's rights");
         }
@@ -331,11 +330,8 @@ pub fn scaled_objects(group: Group) -> ApiResource {
 
 /// KEDA's kinds may not be installed; ours are.
 fn scopes(group: Group, namespaces: &[Option<String>]) -> Vec<Scope> {
-    let scope = |namespace: &Option<String>| Scope {
-        group,
-        namespace: namespace.clone(),
-        is_optional: group == Group::Keda,
-    };
+    let scope =
+        |namespace: &Option<String>| Scope { group, namespace: namespace.clone(), is_optional: group == Group::Keda };
     namespaces.iter().map(scope).collect()
 }
 

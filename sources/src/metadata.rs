@@ -185,18 +185,20 @@ impl<'a> Metadata<'a> {
         if !named_by_authentication && !given.allows(host) {
             let shown = self.shown(key, host);
             let problem = format!("the trigger's authentication may not be sent to {shown}");
-            self.error(key, problem, "correct the host, or have it added to windlass.dev/allowed-hosts of the authentication");
+            self.error(
+                key,
+                problem,
+                "correct the host, or have it added to windlass.dev/allowed-hosts of the authentication",
+            );
         }
     }
 
     /// Records an error about `key`, which is named as it was given.
     pub fn error(&mut self, key: &str, problem: impl Into<String>, fix: impl Into<String>) {
         let error = match self.find(key).map(|(_, origin)| origin) {
-            Some(Origin::Authentication) => ConfigError {
-                field: format!("authenticationRef[{key}]"),
-                problem: problem.into(),
-                fix: fix.into(),
-            },
+            Some(Origin::Authentication) => {
+                ConfigError { field: format!("authenticationRef[{key}]"), problem: problem.into(), fix: fix.into() }
+            }
             Some(Origin::Environment) => ConfigError::metadata(&format!("{key}{FROM_ENV}"), problem, fix),
             Some(Origin::Trigger) | None => ConfigError::metadata(key, problem, fix),
         };

@@ -42,7 +42,12 @@ fn numbers_that_are_no_counts_are_refused() {
 #[test]
 fn the_trigger_comes_before_the_environment_and_that_before_the_authentication() {
     let given = Given {
-        parameters: secrets(&[("a", "authentication"), ("b", "authentication"), ("c", "authentication"), ("z", "unused")]),
+        parameters: secrets(&[
+            ("a", "authentication"),
+            ("b", "authentication"),
+            ("c", "authentication"),
+            ("z", "unused"),
+        ]),
         environment: secrets(&[("A", "environment"), ("B", "environment"), ("EMPTY", "")]),
         ..Given::default()
     };

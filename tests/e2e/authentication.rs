@@ -139,8 +139,10 @@ fn the_environment_of_the_target_and_config_maps_give_values_too() {
         work.replicas(2).await?;
 
         // The same by an authentication, with the queue from a ConfigMap.
-        ns.apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "queues"}, "data": {"q": work.queue}}))
-            .await?;
+        ns.apply(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "queues"}, "data": {"q": work.queue}}),
+        )
+        .await?;
         let references = json!({"env": [{"parameter": "host", "name": "BROKER", "containerName": "worker"}],
             "configMapTargetRef": [{"parameter": "queueName", "name": "queues", "key": "q"}]});
         ns.apply(authentication("TriggerAuthentication", "env", "windlass.dev", references)).await?;
@@ -150,7 +152,10 @@ fn the_environment_of_the_target_and_config_maps_give_values_too() {
         eventually(SOON, "the new generation is ready", async || {
             let object = ns.scaled_objects().get("web").await?;
             let ready = ns.condition("web", "Ready").await?;
-            ensure!(ready["status"] == "True" && ready["observedGeneration"] == json!(object.metadata.generation), "{ready}");
+            ensure!(
+                ready["status"] == "True" && ready["observedGeneration"] == json!(object.metadata.generation),
+                "{ready}"
+            );
             Ok(())
         })
         .await
@@ -184,7 +189,8 @@ fn an_authentication_of_the_cluster_reads_from_the_operators_namespace_and_keeps
         work.ns.wait_condition("web", "Ready", "True", SOON).await?;
         work.publish(15).await?;
         work.replicas(2).await?;
-        let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(client, windlass_tests::SYSTEM_NAMESPACE);
+        let secrets: Api<k8s_openapi::api::core::v1::Secret> =
+            Api::namespaced(client, windlass_tests::SYSTEM_NAMESPACE);
         secrets.delete(name, &DeleteParams::default()).await?;
         work.says(&format!("there is no Secret {}/{name}", windlass_tests::SYSTEM_NAMESPACE)).await?;
         work.log.never("web", Duration::from_secs(8), "it moves", |row| row.spec != 2).await

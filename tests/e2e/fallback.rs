@@ -56,7 +56,8 @@ fn a_fallback_on_the_replicas_that_are_there_moves_nothing() {
     run(async {
         let work = Work::start("fallbackcurrent").await?;
         let fake = FakeHttp::start(|_| queue(35)).await?;
-        read_from(&work, &fake, json!({"failureThreshold": 1, "replicas": 2, "behavior": "currentReplicasIfHigher"})).await?;
+        read_from(&work, &fake, json!({"failureThreshold": 1, "replicas": 2, "behavior": "currentReplicasIfHigher"}))
+            .await?;
         work.replicas(4).await?;
         fake.set(|_| Answer::error(500));
         work.ns.wait_condition("web", "Fallback", "True", SOON).await?;
@@ -116,7 +117,10 @@ fn an_hpa_of_somebody_else_is_taken_over_where_the_object_says_so_and_gets_its_l
         })
         .await?;
         let labels = hpa.metadata.labels.context("no labels")?;
-        ensure!(labels.get("tier").map(String::as_str) == Some("web") && !labels.contains_key("secret-label"), "{labels:?}");
+        ensure!(
+            labels.get("tier").map(String::as_str) == Some("web") && !labels.contains_key("secret-label"),
+            "{labels:?}"
+        );
         let annotations = hpa.metadata.annotations.unwrap_or_default();
         ensure!(annotations.get("team").map(String::as_str) == Some("shop"), "{annotations:?}");
         work.publish(40).await?;

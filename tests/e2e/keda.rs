@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use windlass_tests::install::apply;
 use windlass_tests::objects::rabbit_spec;
 use windlass_tests::{
-    Broker, Manifests, Namespace, OPERATOR_USER, Operator, OperatorOptions, Rabbit, Rig, RigOptions, eventually, keda, now,
-    run, shared_rabbit,
+    Broker, Manifests, Namespace, OPERATOR_USER, Operator, OperatorOptions, Rabbit, Rig, RigOptions, eventually, keda,
+    now, run, shared_rabbit,
 };
 
 use crate::scaling::Work;
@@ -33,7 +33,8 @@ fn an_object_of_keda_is_scaled_with_kedas_names() {
 
         let hpa = ns.wait_hpa("web", SOON).await?;
         let expected = keda::hpa(ns.name(), "web", "", (&work.metric(), "10"), 4);
-        let labels = hpa.labels().iter().map(|(key, value)| (key.clone(), json!(value))).collect::<serde_json::Map<_, _>>();
+        let labels =
+            hpa.labels().iter().map(|(key, value)| (key.clone(), json!(value))).collect::<serde_json::Map<_, _>>();
         for (key, value) in expected["metadata"]["labels"].as_object().context("labels")? {
             let is_version = key == "app.kubernetes.io/version";
             ensure!(is_version || labels.get(key) == Some(value), "{key} is {:?}, not {value}", labels.get(key));
@@ -108,19 +109,16 @@ async fn as_keda_leaves_it(ns: &Namespace, rabbit: &Rabbit) -> anyhow::Result<Va
     ns.scaled_object("web", &rabbit_spec("web", &rabbit.amqp_url(), queue, 10, 4)).await?;
     let metric = format!("s0-rabbitmq-{queue}");
     let hour_ago = now() - SignedDuration::from_hours(1);
-    let marks = json!({"metadata": {"finalizers": ["finalizer.keda.sh"], "labels": {"scaledobject.keda.sh/name": "web"}}});
+    let marks =
+        json!({"metadata": {"finalizers": ["finalizer.keda.sh"], "labels": {"scaledobject.keda.sh/name": "web"}}});
     let (keda, params) = (ns.scaled_objects(), PatchParams::default());
     let object = keda.patch("web", &params, &Patch::Merge(marks)).await?;
     let status = json!({"status": keda::active_status(&metric, "web", &format!("{hour_ago:.0}"))});
     keda.patch_status("web", &params, &Patch::Merge(status)).await?;
     let uid = object.uid().context("no uid")?;
-    ns.create_object(&serde_json::from_value::<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler>(keda::hpa(
-        ns.name(),
-        "web",
-        &uid,
-        (&metric, "10"),
-        4,
-    ))?)
+    ns.create_object(&serde_json::from_value::<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler>(
+        keda::hpa(ns.name(), "web", &uid, (&metric, "10"), 4),
+    )?)
     .await?;
     Ok(json!(ns.hpa("web").await?.context("no HPA")?))
 }

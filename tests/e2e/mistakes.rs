@@ -133,16 +133,18 @@ const MISTAKES: &[Mistake] = &[
     Mistake::of_spec(
         "unsupported",
         |spec, _| {
-            spec["fallback"] = json!({"failureThreshold": 3, "replicas": 4});
-            spec["advanced"] = json!({"restoreToOriginalReplicaCount": true, "scalingModifiers": {"formula": "a"}});
-            spec["triggers"][0]["authenticationRef"] = json!({"name": "credentials"});
+            spec["fallback"] = json!({"failureThreshold": 3, "replicas": 4, "behavior": "scalingModifiers"});
+            spec["advanced"] = json!({"scalingModifiers": {"formula": "a"}});
         },
         &[
-            "spec.fallback: is not supported yet; remove it",
-            "spec.advanced.restoreToOriginalReplicaCount: is not supported yet",
+            "spec.fallback.behavior: scalingModifiers is not supported yet; write static",
             "spec.advanced.scalingModifiers: is not supported yet",
-            "spec.triggers[0].authenticationRef: is not supported yet",
         ],
+    ),
+    Mistake::of_spec(
+        "credentials",
+        |spec, _| spec["triggers"][0]["authenticationRef"] = json!({"name": "credentials"}),
+        &["spec.triggers[0].authenticationRef", "TriggerAuthentication \"credentials\" is not there", "create it"],
     ),
     Mistake::of_spec(
         "second",

@@ -154,22 +154,18 @@ fn an_annotation_that_cannot_be_understood_is_not_passed_over() {
     run(async {
         let work = Work::start("annotated").await?;
         work.scaled_by(&work.spec()).await?;
-        for (name, value, problem) in [
-            (PAUSED_REPLICAS, "many", "is no number of replicas; write a whole number"),
-            ("scaledobject.keda.sh/transfer-hpa-ownership", "true", "is not supported yet; remove it"),
-        ] {
-            work.annotate(name, Some(value)).await?;
-            let field = format!("metadata.annotations[{name}]: ");
-            eventually(SOON, "the object says so", async || {
-                let ready = work.ns.condition("web", "Ready").await?;
-                let says = ready["message"].as_str().unwrap_or_default();
-                ensure!(ready["status"] == "False" && says.starts_with(&field) && says.contains(problem), "{ready}");
-                Ok(())
-            })
-            .await?;
-            work.annotate(name, None).await?;
-            work.ns.wait_condition("web", "Ready", "True", SOON).await?;
-        }
+        let (field, problem) =
+            (format!("metadata.annotations[{PAUSED_REPLICAS}]: "), "is no number of replicas; write a whole");
+        work.annotate(PAUSED_REPLICAS, Some("many")).await?;
+        eventually(SOON, "the object says so", async || {
+            let ready = work.ns.condition("web", "Ready").await?;
+            let says = ready["message"].as_str().unwrap_or_default();
+            ensure!(ready["status"] == "False" && says.starts_with(&field) && says.contains(problem), "{ready}");
+            Ok(())
+        })
+        .await?;
+        work.annotate(PAUSED_REPLICAS, None).await?;
+        work.ns.wait_condition("web", "Ready", "True", SOON).await?;
         work.annotate(PAUSED_REPLICAS, Some("many")).await?;
         work.ns.wait_condition("web", "Ready", "False", SOON).await?;
         work.publish(100).await?;

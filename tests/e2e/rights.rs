@@ -152,14 +152,16 @@ fn nothing_the_operator_does_is_refused_and_nothing_it_may_do_is_unused() {
     run(async {
         let rig = Rig::start(RigOptions::without_pods()).await?;
         rig.install(&Manifests::repository()?).await?;
-        for document in [foreign_slice(), thing_crd()] {
+        for document in windlass_tests::keda::crds().into_iter().chain([foreign_slice(), thing_crd()]) {
             apply(&rig.client(), &document).await?;
         }
         for document in read_things() {
             apply(&rig.client(), &document).await?;
         }
         let mut options = OperatorOptions::named("rights");
-        for flag in ["--lease-duration=4s", "--renew-deadline=3s", "--retry-period=500ms", "--log-level=debug"] {
+        for flag in
+            ["--keda-compat", "--lease-duration=4s", "--renew-deadline=3s", "--retry-period=500ms", "--log-level=debug"]
+        {
             options = options.arg(flag);
         }
         let operator = Operator::start(&rig, options).await?;
@@ -173,6 +175,8 @@ fn nothing_the_operator_does_is_refused_and_nothing_it_may_do_is_unused() {
             every_kind_scales(&ns, rabbit, kind, api_version).await?;
         }
         hpas_are_changed_renamed_and_removed(&ns, rabbit).await?;
+        what_is_deleted_is_put_right(&ns).await?;
+        objects_of_keda_are_served(&ns.of_keda(), rabbit).await?;
         a_broken_certificate_is_replaced(&rig, &ns).await?;
         a_deleted_lease_is_made_again(&rig, &operator).await?;
 
@@ -253,6 +257,61 @@ async fn hpas_are_changed_renamed_and_removed(ns: &Namespace, rabbit: &Rabbit) -
         Ok(())
     })
     .await
+}
+
+/// An object that restores the replicas waits for the operator when it goes.
+async fn what_is_deleted_is_put_right(ns: &Namespace) -> anyhow::Result<()> {
+    let mut spec = ns.scaled_objects().get("deployment").await?.data["spec"].clone();
+    spec["advanced"]["restoreToOriginalReplicaCount"] = true.into();
+    ns.scaled_object("deployment", &spec).await?;
+    eventually(SOON, "the object has our finalizer", async || {
+        let finalizers = ns.scaled_objects().get("deployment").await?.metadata.finalizers.unwrap_or_default();
+        ensure!(finalizers == ["finalizer.windlass.dev"], "{finalizers:?}");
+        Ok(())
+    })
+    .await?;
+    ns.delete_scaled_object("deployment", SOON).await
+}
+
+/// One of KEDA's, with everything that it can refer to; its authentications are deleted as KEDA leaves them.
+async fn objects_of_keda_are_served(ns: &Namespace, rabbit: &Rabbit) -> anyhow::Result<()> {
+    ns.secret("broker", &[("url", &rabbit.amqp_url())]).await?;
+    ns.apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "queues"}, "data": {"q": "rights"}}))
+        .await?;
+    let spec = json!({"secretTargetRef": [{"parameter": "host", "name": "broker", "key": "url"}],
+        "configMapTargetRef": [{"parameter": "queueName", "name": "queues", "key": "q"}]});
+    for (kind, spec) in [("TriggerAuthentication", spec), ("ClusterTriggerAuthentication", json!({}))] {
+        let metadata = json!({"name": "rights", "finalizers": ["finalizer.keda.sh"]});
+        let document = json!({"apiVersion": "keda.sh/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
+        if kind == "TriggerAuthentication" {
+            ns.apply(document).await?;
+        } else {
+            apply(&ns.client(), &document).await?;
+        }
+    }
+    ns.deployment("kedas", 0, &[]).await?;
+    let mut spec = rabbit_spec("kedas", "", "", 10, 4);
+    spec["triggers"][0]["metadata"] = json!({"mode": "QueueLength", "value": "10"});
+    spec["triggers"][0]["authenticationRef"] = json!({"name": "rights"});
+    ns.scaled_object("kedas", &spec).await?;
+    ns.wait_condition("kedas", "Ready", "True", SOON).await?;
+    ns.wait_hpa("kedas", SOON).await?;
+    ns.delete_scaled_object("kedas", SOON).await?;
+    for kind in ["TriggerAuthentication", "ClusterTriggerAuthentication"] {
+        let gvk = GroupVersionKind::gvk("keda.sh", "v1alpha1", kind);
+        let resource = ApiResource::from_gvk_with_plural(&gvk, &plural(kind));
+        let api: Api<DynamicObject> = match kind {
+            "TriggerAuthentication" => Api::namespaced_with(ns.client(), ns.name(), &resource),
+            _ => Api::all_with(ns.client(), &resource),
+        };
+        api.delete("rights", &DeleteParams::default()).await?;
+        eventually(SOON, &format!("the {kind} is gone"), async || {
+            ensure!(api.get_opt("rights").await?.is_none(), "it is there");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 async fn a_broken_certificate_is_replaced(rig: &Rig, ns: &Namespace) -> anyhow::Result<()> {

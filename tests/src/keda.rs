@@ -65,8 +65,7 @@ pub fn hpa(namespace: &str, name: &str, uid: &str, (metric, average): (&str, &st
 /// What KEDA's status says of an object that is active.
 #[must_use]
 pub fn active_status(metric: &str, name: &str, last_active: &str) -> Value {
-    let condition =
-        |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": "m"});
+    let condition = |kind: &str, status: &str, reason: &str| json!({"type": kind, "status": status, "reason": reason, "message": "m"});
     json!({
         "conditions": [condition("Ready", "True", "ScaledObjectReady"), condition("Active", "True", "ScalerActive"),
             condition("Fallback", "False", "NoFallbackFound"), condition("Paused", "False", "ScaledObjectUnpaused")],

@@ -13,6 +13,7 @@ use windlass_sources::{ConfigError, PodIdentity};
 pub const ALLOWED_HOSTS: &str = "windlass.dev/allowed-hosts";
 
 /// Where the credentials of a trigger are.
+#[allow(clippy::duplicated_attributes, reason = "columns of one type")]
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "windlass.dev",
@@ -180,7 +181,11 @@ impl TriggerAuthenticationSpec {
             }
             "aws" | "aws-eks" => {
                 let problem = "takes the operator's identity only in this version".to_owned();
-                errors.push(error("podIdentity.identityOwner", problem, "remove it and give roleArn, or keys in a Secret"));
+                errors.push(error(
+                    "podIdentity.identityOwner",
+                    problem,
+                    "remove it and give roleArn, or keys in a Secret",
+                ));
                 PodIdentity::None
             }
             other => {
@@ -215,10 +220,15 @@ mod tests {
         assert_eq!(of(json!({"podIdentity": {"provider": "none"}})).identity(), Ok(PodIdentity::None));
         for (spec, field) in [
             (json!({"hashiCorpVault": {"address": "x"}}), "spec.hashiCorpVault"),
-            (json!({"boundServiceAccountToken": [{"parameter": "token", "serviceAccountName": "s"}]}),
-                "spec.boundServiceAccountToken"),
+            (
+                json!({"boundServiceAccountToken": [{"parameter": "token", "serviceAccountName": "s"}]}),
+                "spec.boundServiceAccountToken",
+            ),
             (json!({"podIdentity": {"provider": "gcp"}}), "spec.podIdentity.provider"),
-            (json!({"podIdentity": {"provider": "aws", "identityOwner": "workload"}}), "spec.podIdentity.identityOwner"),
+            (
+                json!({"podIdentity": {"provider": "aws", "identityOwner": "workload"}}),
+                "spec.podIdentity.identityOwner",
+            ),
         ] {
             let errors = of(spec).identity().expect_err(field);
             assert!(errors.len() == 1 && errors[0].field == field, "{errors:?}");

@@ -25,7 +25,9 @@ pub use scaled_object::{
     Trigger,
 };
 pub use status::{Condition, Gvkr, Health, ScaledObjectStatus, TriggerActivity, condition, condition_type};
-pub use validate::{Inputs, ResourceMetric, ResourceTarget, Settings, Target, Validated, ValidatedTrigger, hpa_name, target, validate};
+pub use validate::{
+    Inputs, ResourceMetric, ResourceTarget, Settings, Target, Validated, ValidatedTrigger, hpa_name, target, validate,
+};
 
 /// The group of Windlass's own resources.
 pub const GROUP: &str = "windlass.dev";

@@ -103,8 +103,7 @@ impl Policy {
     /// Everything that the operator would refuse, each with its field and its fix.
     pub fn from_object(name: &str, object: &ScaledObject, interval: Option<Duration>) -> Result<Self, PolicyError> {
         let own_name = object.metadata.name.as_deref().unwrap_or(name);
-        let valid =
-            windlass_crd::validate(own_name, &object.spec, Inputs::default()).map_err(PolicyError::Refused)?;
+        let valid = windlass_crd::validate(own_name, &object.spec, Inputs::default()).map_err(PolicyError::Refused)?;
         let mut notes = Vec::new();
         if valid.triggers.len() > 1 {
             notes.push(format!("{name}: only the first of its {} triggers is replayed", valid.triggers.len()));

@@ -159,11 +159,7 @@ impl Writer {
     where
         K: Clone + DeserializeOwned + Debug,
     {
-        self.write(
-            kind,
-            api.patch(name, &Self::merge_params(), &Patch::Merge(body)),
-        )
-        .await
+        self.write(kind, api.patch(name, &Self::merge_params(), &Patch::Merge(body))).await
     }
 
     /// PUT of an object that was read: its uid and resourceVersion make it conditional.

@@ -14,8 +14,8 @@ use crate::engine::memory::{Basis, Memory};
 use crate::external_metrics::{ServedMetric, ServedValue};
 use crate::key::ObjectKey;
 use crate::plan::{self, Effect, Note, Snapshot, plan, refuse};
-use crate::status;
 use crate::seen::{SeenObject, SeenTarget};
+use crate::status;
 use crate::world::Looked;
 
 /// The least time between two writes of an object's status that are not part of a scaling.

@@ -32,7 +32,7 @@ pub(super) struct Memory {
     pub generation: Option<i64>,
     pub valid: Option<Result<Arc<Validated>, Arc<[ConfigError]>>>,
     /// What the triggers are given from elsewhere, and what that was made from; `None` while they refer to nothing.
-    pub given: Option<(GivenBasis, Result<Vec<Given>, Vec<ConfigError>>)>,
+    pub given: Option<(GivenBasis, Resolved)>,
     /// What is being waited for, beside what the watches tell of.
     pub recheck: Option<Duration>,
     /// The target that is kept from others.
@@ -85,6 +85,9 @@ pub(super) struct Basis {
     pub trouble: bool,
     pub fallback: u64,
 }
+
+/// What references came to.
+pub(super) type Resolved = Result<Vec<Given>, Vec<ConfigError>>;
 
 /// What a resolution of references was made from: while this stays the same, so does what they come to.
 #[derive(Debug, Clone, PartialEq, Eq)]

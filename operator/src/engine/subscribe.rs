@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use windlass_crd::{Inputs, ScaledObjectSpec, Target, Validated, ValidatedTrigger, target, validate};
 use windlass_decision::State;
+use windlass_sources::ConfigError;
 use windlass_sources::poller::{Interval, Subscription};
-use windlass_sources::{ConfigError, Given};
 
 use crate::engine::Engine;
-use crate::engine::memory::{GivenBasis, Memory};
+use crate::engine::memory::{GivenBasis, Memory, Resolved};
 use crate::givens::{Resolution, refers};
 use crate::key::ObjectKey;
 use crate::mutant::{self, Mutant};
@@ -60,13 +60,7 @@ impl Engine {
     }
 
     /// What the triggers are given from elsewhere; `None` where that is not known yet, or is what it was.
-    fn given(
-        &self,
-        key: &ObjectKey,
-        spec: &ScaledObjectSpec,
-        is_new: bool,
-        memory: &mut Memory,
-    ) -> Option<Result<Vec<Given>, Vec<ConfigError>>> {
+    fn given(&self, key: &ObjectKey, spec: &ScaledObjectSpec, is_new: bool, memory: &mut Memory) -> Option<Resolved> {
         if !refers(spec) {
             memory.given = None;
             self.givens.forget(key);
@@ -139,7 +133,8 @@ impl Engine {
         let names: Vec<_> = valid.config.triggers().iter().map(|trigger| trigger.metric_name.clone()).collect();
         let kept: Vec<_> = names.iter().map(String::as_str).collect();
         self.telemetry.keep_triggers(&key.namespace, &key.name, &kept);
-        let interval = |written: Option<Duration>, default| written.map_or(Interval::Default(default), Interval::Written);
+        let interval =
+            |written: Option<Duration>, default| written.map_or(Interval::Default(default), Interval::Written);
         let intervals: Vec<_> =
             valid.triggers.iter().map(|t| interval(t.interval, t.parsed.default_interval)).collect();
         if !same_figures {

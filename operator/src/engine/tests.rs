@@ -82,7 +82,11 @@ fn first_activation() -> Vec<Effect> {
         why: "there is work".to_owned(),
     };
     let note = Note { warning: false, reason: "ScaledObjectReady", message: "all is well".to_owned() };
-    vec![Effect::Status { status: Box::default(), only_at: None, before: Box::default() }, Effect::Scale(Box::new(scale)), Effect::Event(note)]
+    vec![
+        Effect::Status { status: Box::default(), only_at: None, before: Box::default() },
+        Effect::Scale(Box::new(scale)),
+        Effect::Event(note),
+    ]
 }
 
 /// What became of it, the reasons of what is to be told, and how often the API server was asked to scale.

@@ -98,7 +98,10 @@ mod tests {
             ("scaledobject.windlass.dev/name in ( orders )", Ok((Group::Windlass, "orders"))),
             ("scaledobject.keda.sh/name=orders", Ok((Group::Keda, "orders"))),
             ("scaledobject.keda.sh/name=orders,scaledobject.windlass.dev/name=orders", Ok((Group::Windlass, "orders"))),
-            ("scaledobject.keda.sh/name=orders, scaledobject.windlass.dev/name in (orders)", Ok((Group::Windlass, "orders"))),
+            (
+                "scaledobject.keda.sh/name=orders, scaledobject.windlass.dev/name in (orders)",
+                Ok((Group::Windlass, "orders")),
+            ),
             ("scaledobject.windlass.dev/name=with.dots-and-dashes", Ok((Group::Windlass, "with.dots-and-dashes"))),
             ("scaledobject.keda.sh/name=a,scaledobject.windlass.dev/name=b", Err(SelectsNothing)),
             ("scaledobject.windlass.dev/name in (a,b)", Err(SelectsNothing)),

@@ -153,8 +153,10 @@ impl Resolving<'_> {
                 Some(value) => drop(given.parameters.insert(reference.parameter.clone(), value)),
                 None if self.not_yet || not_yet => {}
                 None => {
-                    let problem =
-                        format!("{name}: spec.env[{place}]: the target's container has no variable {:?}", reference.name);
+                    let problem = format!(
+                        "{name}: spec.env[{place}]: the target's container has no variable {:?}",
+                        reference.name
+                    );
                     self.error(index, problem, "correct its name or containerName");
                 }
             }
@@ -182,7 +184,11 @@ impl Resolving<'_> {
                 value
             }
             Known::Missing => {
-                self.error(index, format!("{at}: there is no {what} {namespace}/{name}"), "create it, or correct the name");
+                self.error(
+                    index,
+                    format!("{at}: there is no {what} {namespace}/{name}"),
+                    "create it, or correct the name",
+                );
                 None
             }
             Known::Trouble(why) => {

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::config::Location;
-use crate::quantity;
 use super::selector::{Selector, identifier, quoted};
 use super::walk::{Found, find};
 use super::xml;
+use crate::quantity;
 
 /// YAML takes more memory and more time to read than the other formats.
 const MAX_YAML: usize = 1 << 20;

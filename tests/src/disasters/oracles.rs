@@ -72,7 +72,8 @@ pub fn judge(scenario: &Scenario, log: &Log, calm: &str) -> Vec<Violation> {
 /// Once there is nothing to do, the newest password is the only one that is used.
 fn rotated(object: &ObjectPlan, log: &Log, violations: &mut Vec<Violation>) {
     let newest = object.password(Duration::MAX);
-    let late = log.reads.iter().filter(|read| read.object == object.name && read.at >= log.ends_at.saturating_sub(QUIET));
+    let late =
+        log.reads.iter().filter(|read| read.object == object.name && read.at >= log.ends_at.saturating_sub(QUIET));
     if let Some(old) = late.into_iter().find(|read| read.password != newest) {
         let what = format!("{} is read with {} although it is {newest}", object.name, old.password);
         violations.push(violation(Oracle::O6Rotated, old.at, what));

@@ -7,11 +7,7 @@ use super::error;
 use super::triggers::Triggers;
 use crate::scaled_object::ScaledObjectSpec;
 
-pub(super) fn read(
-    spec: &ScaledObjectSpec,
-    triggers: &Triggers,
-    errors: &mut Vec<ConfigError>,
-) -> Option<Fallback> {
+pub(super) fn read(spec: &ScaledObjectSpec, triggers: &Triggers, errors: &mut Vec<ConfigError>) -> Option<Fallback> {
     let fallback = spec.fallback.as_ref()?;
     let mut count = |field: &str, value: i32| {
         u32::try_from(value).unwrap_or_else(|_| {

@@ -121,7 +121,10 @@ fn resource_metric(
     }
     let value = |key: &str| trigger.metadata.get(key).map(|value| value.trim()).filter(|value| !value.is_empty());
     // The metric's type once stood in the metadata.
-    let target = match (trigger.metric_type.as_deref().filter(|kind| !kind.is_empty()).or(value("type")), value("value")) {
+    let target = match (
+        trigger.metric_type.as_deref().filter(|kind| !kind.is_empty()).or_else(|| value("type")),
+        value("value"),
+    ) {
         (_, None) => {
             errors.push(error(at("metadata.value"), "is required", "write a percentage, or a quantity per pod"));
             None
@@ -175,4 +178,3 @@ fn metric_type(trigger: &Trigger, field: &str, errors: &mut Vec<ConfigError>) ->
         }
     }
 }
-

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::generators::{Input, plausible, wild};
 use crate::{
-    Activity, Decision, Fallback, FallbackBehavior, Hand, Outcome, Pause, Reading, Rule, State, Trigger, Verdict, decide,
-    fresh_window, in_fallback,
+    Activity, Decision, Fallback, FallbackBehavior, Hand, Outcome, Pause, Reading, Rule, State, Trigger, Verdict,
+    decide, fresh_window, in_fallback,
 };
 
 impl Input {

@@ -78,9 +78,11 @@ impl Bed {
         names: &[String],
         spec: impl Fn(&str) -> Value,
     ) -> anyhow::Result<Vec<(String, Timestamp)>> {
-        let api: Api<DynamicObject> = Api::namespaced_with(self.rig.client(), namespace, &scaled_objects(windlass_tests::GROUP));
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.rig.client(), namespace, &scaled_objects(windlass_tests::GROUP));
         let create = |name: &String| {
-            let (api, name, body) = (api.clone(), name.clone(), scaled_object(windlass_tests::GROUP, namespace, name, &spec(name)));
+            let (api, name, body) =
+                (api.clone(), name.clone(), scaled_object(windlass_tests::GROUP, namespace, name, &spec(name)));
             async move {
                 let at = windlass_tests::now();
                 api.create(&PostParams::default(), &body).await.context("cannot create a ScaledObject")?;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Activity, Bounds, Config, Cooldown, Decision, Failure, FailureKind, Fallback, FallbackBehavior, Hand, HpaAnswer, Observation, Outcome,
-    PolicyKind, Reading, Sample, ScaleUp, ScalingPolicy, SelectPolicy, State, TargetKind, Trigger, Verdict, decide,
+    Activity, Bounds, Config, Cooldown, Decision, Failure, FailureKind, Fallback, FallbackBehavior, Hand, HpaAnswer,
+    Observation, Outcome, PolicyKind, Reading, Sample, ScaleUp, ScalingPolicy, SelectPolicy, State, TargetKind,
+    Trigger, Verdict, decide,
 };
 
 /// Start of all timelines.
