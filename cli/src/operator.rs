@@ -146,7 +146,8 @@ fn network_policy(args: &Args) -> NetworkPolicy {
 fn kept_from_ourselves(policy: NetworkPolicy, options: &Options) -> NetworkPolicy {
     let advertised = options.advertise_address.into_iter();
     let own = advertised.flat_map(|address| {
-        let ports = [options.health_address.port(), options.advertise_port.unwrap_or(options.metrics_address.port())];
+        let ports =
+            [options.health_address.port(), options.advertise_port.unwrap_or_else(|| options.metrics_address.port())];
         ports.map(|port| SocketAddr::new(address, port))
     });
     [options.health_address, options.metrics_address].into_iter().chain(own).fold(policy, NetworkPolicy::deny)

@@ -181,7 +181,7 @@ impl ObjectPlan {
     /// The password of its broker that was the last to be written by `at`.
     #[must_use]
     pub fn password(&self, at: Duration) -> String {
-        let mut until = self.edits.iter().filter(|edit| Duration::from_secs(edit.at) <= at);
+        let until = self.edits.iter().filter(|edit| Duration::from_secs(edit.at) <= at);
         let nth =
             until.filter_map(|edit| if let Change::Rotate(nth) = edit.change { Some(nth) } else { None }).next_back();
         format!("password-{}", nth.unwrap_or(0))
