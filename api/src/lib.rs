@@ -7,7 +7,7 @@ mod routes;
 mod serve;
 
 pub use routes::{METRICS_CONTENT_TYPE, router};
-pub use serve::serve;
+pub use serve::{serve, serve_named};
 
 /// One thing that must be so before this process is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]

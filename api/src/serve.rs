@@ -29,10 +29,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Where the listener's own address cannot be read, which is how a listener that can never accept shows itself. A failed
 /// accept is logged and tried again.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
+    serve_named("health and metrics", listener, router, stop).await
+}
+
+/// The same for another surface, which the log calls `what`.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_named(
+    what: &'static str,
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
     let address = listener.local_addr()?;
     let limit = Arc::new(Semaphore::new(CONNECTIONS));
     let graceful = GracefulShutdown::new();
-    tracing::info!(%address, "serving health and metrics");
+    tracing::info!(%address, what, "serving");
     while let Some((stream, permit)) = stop.run_until_cancelled(accept(&listener, &limit)).await {
         let service = TowerToHyperService::new(router.clone());
         let connection = http1::Builder::new()
@@ -42,14 +55,14 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = watched.await {
-                tracing::debug!(%error, "health connection ended early");
+                tracing::debug!(%error, what, "connection ended early");
             }
             drop(permit);
         });
     }
     drop(listener);
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!(after = ?DRAIN, "health connections were still open at shutdown");
+        tracing::warn!(after = ?DRAIN, what, "connections were still open at shutdown");
     }
     Ok(())
 }

@@ -74,6 +74,12 @@ pub(crate) struct Args {
     /// How long an activation waits for its pods before the HPA may follow the metric down.
     #[arg(long, env = "WINDLASS_STARTUP_LIMIT", default_value = "5m", value_parser = duration)]
     startup_limit: Duration,
+    /// Where webhooks are received, in plain HTTP, for example 0.0.0.0:8090; needs --data-dir. [default: nowhere]
+    #[arg(long, env = "WINDLASS_WEBHOOK_ADDRESS", requires = "data_dir")]
+    webhook_address: Option<SocketAddr>,
+    /// Folder in which received webhooks are kept: on a volume that all replicas share, so that none is lost in a take-over.
+    #[arg(long, env = "WINDLASS_DATA_DIR")]
+    data_dir: Option<PathBuf>,
     /// Networks that triggers may name although they are kept from them by default, such as 127.0.0.0/8, separated by
     /// commas. By default link-local and metadata addresses are, and in a pod loopback addresses too.
     #[arg(long, env = "WINDLASS_ALLOW_SOURCE_NETWORKS", value_delimiter = ',')]
@@ -118,10 +124,12 @@ async fn operator(args: Args) -> anyhow::Result<()> {
     let options = options(args)?;
     let clock = Arc::new(SystemClock);
     let network = Arc::new(kept_from_ourselves(policy, &options));
-    let sources = SourceDependencies { clock: clock.clone(), deadline: options.read_deadline, network };
+    let hub = Arc::default();
+    let sources =
+        SourceDependencies { clock: clock.clone(), deadline: options.read_deadline, network, hub: Arc::clone(&hub) };
     let connect = Arc::new(move |connection: &_| connect(connection, &sources));
     let (serve, process) = (Serve::Sockets, Process::default());
-    let dependencies = Dependencies { client, clock, seed: entropy(), connect, serve, process };
+    let dependencies = Dependencies { client, clock, seed: entropy(), hub, connect, serve, process };
     Box::pin(operate(options, dependencies, stop)).await.context("run the operator")
 }
 
@@ -150,7 +158,8 @@ fn kept_from_ourselves(policy: NetworkPolicy, options: &Options) -> NetworkPolic
             [options.health_address.port(), options.advertise_port.unwrap_or_else(|| options.metrics_address.port())];
         ports.map(|port| SocketAddr::new(address, port))
     });
-    [options.health_address, options.metrics_address].into_iter().chain(own).fold(policy, NetworkPolicy::deny)
+    let ports = [options.health_address, options.metrics_address].into_iter().chain(options.webhook_address);
+    ports.chain(own).fold(policy, NetworkPolicy::deny)
 }
 
 /// A client that does not retry by itself: a write may leave only while this replica leads.
@@ -191,6 +200,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
         renew_deadline,
         retry_period,
         startup_limit,
+        webhook_address,
+        data_dir,
         allow_source_networks: _,
         deny_source_networks: _,
         log_format: _,
@@ -224,6 +235,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
         tls_files: tls_cert_file.zip(tls_key_file),
         timing,
         startup_limit,
+        webhook_address,
+        data_dir,
         ..Options::default()
     })
 }

@@ -131,7 +131,10 @@ impl Leader {
             ctx: Ctx { writer, events: Events::new(self.clock.clone(), &self.options.identity, seed) },
             clock: self.clock.clone(),
             telemetry: self.telemetry.clone(),
-            settings: Settings { startup_limit: self.options.startup_limit },
+            settings: Settings {
+                startup_limit: self.options.startup_limit,
+                webhooks: self.options.receives_webhooks(),
+            },
         };
         let work = async {
             self.world.listed().await;

@@ -37,6 +37,7 @@ mod seen;
 mod status;
 pub mod telemetry;
 mod timed;
+pub mod webhook;
 mod world;
 
 pub use key::ObjectKey;

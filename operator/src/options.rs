@@ -23,6 +23,10 @@ pub struct Options {
     pub health_address: SocketAddr,
     /// Where the external metrics API is served.
     pub metrics_address: SocketAddr,
+    /// Where webhooks are received, in plain HTTP; `None` receives none.
+    pub webhook_address: Option<SocketAddr>,
+    /// Where received webhooks are kept; without it none are received.
+    pub data_dir: Option<PathBuf>,
     /// The address by which the API server reaches this replica; `None` publishes nothing, for tests of other parts.
     pub advertise_address: Option<IpAddr>,
     /// The port by which the API server reaches this replica; `None` for that of `metrics_address`.
@@ -39,6 +43,14 @@ pub struct Options {
     pub write_deadline: Duration,
 }
 
+impl Options {
+    /// Whether webhooks are received.
+    #[must_use]
+    pub const fn receives_webhooks(&self) -> bool {
+        self.webhook_address.is_some() && self.data_dir.is_some()
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -49,6 +61,8 @@ impl Default for Options {
             watch_namespaces: Vec::new(),
             health_address: SocketAddr::from(([0, 0, 0, 0], 8080)),
             metrics_address: SocketAddr::from(([0, 0, 0, 0], 6443)),
+            webhook_address: None,
+            data_dir: None,
             advertise_address: None,
             advertise_port: None,
             tls_files: None,

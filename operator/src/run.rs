@@ -1,6 +1,7 @@
 //! Starts everything, waits for the end, and stops everything in the right order: what writes first, the Lease last.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use windlass_crd::Group;
 use windlass_decision::Clock;
 use windlass_sources::Process;
 use windlass_sources::poller::Connect;
+use windlass_sources::webhook::Hub;
 
 use crate::certificates::{CertificateFiles, FileError, ServingCertificate, follow_secret};
 use crate::external_metrics::{Answered, ExternalMetrics, ServedTable, Surface, follow_trust, router};
@@ -25,6 +27,7 @@ use crate::lease::{Elector, InvalidElection, KubeLeases};
 use crate::options::Options;
 use crate::queue::Queue;
 use crate::telemetry::Telemetry;
+use crate::webhook::{self, Receiver};
 use crate::world::World;
 
 /// How long giving up the Lease may take at the end.
@@ -38,6 +41,8 @@ pub struct Dependencies {
     pub clock: Arc<dyn Clock>,
     /// The seed of all random numbers.
     pub seed: u64,
+    /// Where events that others send meet their readers: the one that the readers of `connect` were given.
+    pub hub: Arc<Hub>,
     /// Makes the readers of the sources.
     pub connect: Arc<Connect>,
     /// Where the operator's own HTTP surfaces are served.
@@ -105,7 +110,7 @@ pub enum RunError {
 /// # Errors
 /// What is wrong with the options; whatever happens later is retried.
 pub async fn run(options: Options, dependencies: Dependencies, stop: CancellationToken) -> Result<(), RunError> {
-    let Dependencies { client, clock, seed, connect, serve, process } = dependencies;
+    let Dependencies { client, clock, seed, hub, connect, serve, process } = dependencies;
     let doors = Doors::open(&options, serve).await?;
     let metrics_port = doors.metrics_port(&options);
     let telemetry = Telemetry::new(&options.version);
@@ -139,7 +144,14 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
             take(Surfaces { health, external_metrics: router(surface) });
             None
         }
-        Doors::Open { health: health_listener, metrics: metrics_listener } => {
+        Doors::Open { health: health_listener, metrics: metrics_listener, webhooks } => {
+            if let Some((listener, data_dir)) = webhooks {
+                let receiver = Receiver::new(hub, leads.clone(), clock.clone(), data_dir, webhook::Limits::default());
+                let routes = webhook::router(receiver.clone());
+                tasks.spawn(receiver.follow(stop.clone()));
+                let server = windlass_api::serve_named("webhooks", listener, routes, stop.clone());
+                tasks.spawn(logged("webhooks", server));
+            }
             let serving = certificate(&options, &client, &tasks, &stop).await?;
             tasks.spawn(logged("health and metrics", windlass_api::serve(health_listener, health, stop.clone())));
             let (trust_sender, trust) = watch::channel(None);
@@ -203,7 +215,7 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
 
 /// The operator's surfaces before there is anything to serve: bound at once, so that an address in use is told at once.
 enum Doors {
-    Open { health: TcpListener, metrics: TcpListener },
+    Open { health: TcpListener, metrics: TcpListener, webhooks: Option<(TcpListener, PathBuf)> },
     HandedOver(Box<dyn FnOnce(Surfaces) + Send>),
 }
 
@@ -213,6 +225,10 @@ impl Doors {
             Serve::Sockets => Self::Open {
                 health: listen(options.health_address, "--health-address").await?,
                 metrics: listen(options.metrics_address, "--metrics-address").await?,
+                webhooks: match (options.webhook_address, &options.data_dir) {
+                    (Some(address), Some(dir)) => Some((listen(address, "--webhook-address").await?, dir.clone())),
+                    _ => None,
+                },
             },
             Serve::HandedOver(take) => Self::HandedOver(take),
         })

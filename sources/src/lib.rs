@@ -30,6 +30,7 @@ mod registry;
 mod secret;
 #[cfg(feature = "connect")]
 mod upstream;
+pub mod webhook;
 
 pub use given::{Given, PodIdentity};
 #[cfg(feature = "connect")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{ConfigError, Given, Metadata, aws_sqs, cron, kafka, metrics_api, prometheus, rabbitmq};
+use crate::{ConfigError, Given, Metadata, aws_sqs, cron, kafka, metrics_api, prometheus, rabbitmq, webhook};
 
 /// What a trigger says, and what is given to it from elsewhere.
 #[derive(Clone, Copy)]
@@ -14,6 +14,8 @@ pub struct TriggerInput<'a> {
     pub metadata: &'a BTreeMap<String, String>,
     /// What does not stand in the trigger itself.
     pub given: &'a Given,
+    /// The namespace of the object; empty where it is not known.
+    pub namespace: &'a str,
     /// Whether keys that are not known are passed over, as KEDA does, and only remarked upon.
     pub lenient: bool,
 }
@@ -22,7 +24,7 @@ impl<'a> TriggerInput<'a> {
     /// A trigger whose unknown keys are errors.
     #[must_use]
     pub const fn new(kind: &'a str, metadata: &'a BTreeMap<String, String>, given: &'a Given) -> Self {
-        Self { kind, metadata, given, lenient: false }
+        Self { kind, metadata, given, namespace: "", lenient: false }
     }
 }
 
@@ -65,6 +67,8 @@ pub enum Connection {
     Prometheus(prometheus::Connection),
     /// A RabbitMQ broker.
     Rabbitmq(rabbitmq::Connection),
+    /// An endpoint of our own that others send events to.
+    Webhook(webhook::Connection),
 }
 
 impl Connection {
@@ -78,6 +82,7 @@ impl Connection {
             Self::MetricsApi(_) => "metrics-api",
             Self::Prometheus(_) => "prometheus",
             Self::Rabbitmq(_) => "rabbitmq",
+            Self::Webhook(_) => "webhook",
         }
     }
 }
@@ -97,6 +102,8 @@ pub enum Query {
     Prometheus(prometheus::Query),
     /// A RabbitMQ queue, or several by regular expression.
     Rabbitmq(rabbitmq::Query),
+    /// What is asked of an endpoint's events.
+    Webhook(webhook::Query),
 }
 
 /// Understands the metadata of one kind of source; `None` only after an error was recorded.
@@ -118,6 +125,7 @@ const SOURCES: &[Source] = &[
     Source { kind: "metrics-api", parse: metrics_api::parse, docs: include_str!("metrics_api/README.md") },
     Source { kind: "prometheus", parse: prometheus::parse, docs: include_str!("prometheus/README.md") },
     Source { kind: "rabbitmq", parse: rabbitmq::parse, docs: include_str!("rabbitmq/README.md") },
+    Source { kind: "webhook", parse: webhook::parse, docs: include_str!("webhook/README.md") },
 ];
 
 /// The known trigger types, sorted.
@@ -166,6 +174,8 @@ pub struct Dependencies {
     pub deadline: Duration,
     /// What sources may connect to.
     pub network: std::sync::Arc<crate::NetworkPolicy>,
+    /// Where events that others send are received; the default one receives none.
+    pub hub: std::sync::Arc<webhook::Hub>,
 }
 
 /// Makes the reader of a connection. Connects at the first reading, never here.
@@ -179,6 +189,7 @@ pub fn connect(connection: &Connection, dependencies: &Dependencies) -> std::syn
         Connection::MetricsApi(connection) => metrics_api::connect(connection, dependencies),
         Connection::Prometheus(connection) => prometheus::connect(connection, dependencies),
         Connection::Rabbitmq(connection) => rabbitmq::connect(connection, dependencies),
+        Connection::Webhook(connection) => webhook::connect(connection, dependencies),
     }
 }
 

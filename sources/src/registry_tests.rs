@@ -66,7 +66,9 @@ fn the_example_of_every_page_is_understood() {
             Some((before, _)) => (before, PodIdentity::Aws { role_arn: None, external_id: None }),
             None => (example, PodIdentity::None),
         };
-        let given = Given { identity: by_us, ..Given::default() };
+        // What must not stand in a trigger comes from there too.
+        let parameters = [("secret".to_owned(), crate::Secret::new("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"))].into();
+        let given = Given { identity: by_us, parameters, ..Given::default() };
         let metadata = example.lines().skip_while(|line| line.trim() != "metadata:").skip(1).map(|line| {
             let (key, value) = line.split_once(':').expect("key: value");
             let value = value.split(" #").next().unwrap_or_default().trim().trim_matches('"');

@@ -21,11 +21,13 @@ pub use triggers::{ResourceMetric, ResourceTarget};
 pub struct Settings {
     /// How long an activation waits for its pods before the HPA may follow the metric down.
     pub startup_limit: Duration,
+    /// Whether webhooks are received.
+    pub webhooks: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { startup_limit: Duration::from_secs(300) }
+        Self { startup_limit: Duration::from_secs(300), webhooks: true }
     }
 }
 
@@ -34,6 +36,8 @@ impl Default for Settings {
 pub struct Inputs<'a> {
     /// The group of the object.
     pub group: Group,
+    /// The namespace of the object; empty where it is not known.
+    pub namespace: &'a str,
     /// What each trigger is given from elsewhere, in the order of the spec; nothing where there is no more of them.
     pub given: &'a [Given],
     /// What the operator adds to every object.

@@ -93,8 +93,15 @@ impl Replica {
         };
         let connect =
             brokers.connect(&options.identity, clock.clone() as Arc<dyn Clock>, options.read_deadline, &process);
-        let dependencies =
-            Dependencies { client, clock: clock.clone(), seed: options.seed, connect, serve, process: process.clone() };
+        let dependencies = Dependencies {
+            client,
+            clock: clock.clone(),
+            seed: options.seed,
+            hub: Arc::default(),
+            connect,
+            serve,
+            process: process.clone(),
+        };
         let operator = Options {
             namespace: SYSTEM_NAMESPACE.to_owned(),
             identity: options.identity.clone(),

@@ -49,7 +49,7 @@ impl Engine {
             spec.cooldown_period = Some(0);
         }
         let valid = given.and_then(|given| {
-            let inputs = Inputs { group: key.group, given: &given, settings: self.settings };
+            let inputs = Inputs { group: key.group, namespace: &key.namespace, given: &given, settings: self.settings };
             validate(&key.name, &spec, inputs)
         });
         if valid.is_err() && memory.given.is_some() {

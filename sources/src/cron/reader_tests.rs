@@ -30,8 +30,12 @@ fn query(timezone: &str, start: &str, end: &str, desired: &str) -> (crate::Conne
 
 fn reader() -> (Arc<Hand>, Arc<dyn Upstream>) {
     let clock = Arc::new(Hand(Mutex::new(Timestamp::UNIX_EPOCH)));
-    let dependencies =
-        Dependencies { clock: Arc::clone(&clock) as _, deadline: Duration::from_secs(1), network: Arc::default() };
+    let dependencies = Dependencies {
+        clock: Arc::clone(&clock) as _,
+        deadline: Duration::from_secs(1),
+        network: Arc::default(),
+        hub: Arc::default(),
+    };
     let (connection, _) = query("UTC", "0 8 * * *", "0 9 * * *", "1");
     (clock, crate::connect(&connection, &dependencies))
 }

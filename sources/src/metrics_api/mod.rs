@@ -18,6 +18,8 @@ mod xml;
 pub use config::{Connection, Location, Query, parse};
 pub use path::{Condition, Operator, Path, Step};
 pub use selector::{Matcher, Selector};
+#[cfg(feature = "connect")]
+pub(crate) use value::{Answer, Missing};
 
 /// Makes the reader of a server. Connects at the first reading.
 #[cfg(feature = "connect")]

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::config::Location;
+use super::path::Path;
 use super::selector::{Selector, identifier, quoted};
 use super::walk::{Found, find};
 use super::xml;
@@ -13,7 +14,7 @@ const MAX_YAML: usize = 1 << 20;
 
 /// Why an answer holds no number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(crate) enum Missing {
     /// There is nothing where the number should stand.
     Nothing,
     /// The answer is not in the format, or what stands there is no number; in words for a person.
@@ -22,14 +23,14 @@ pub(super) enum Missing {
 
 /// The answers to several locations in one body: what is parsed is parsed once per format.
 #[derive(Debug)]
-pub(super) struct Answer<'b> {
+pub(crate) struct Answer<'b> {
     body: &'b [u8],
     json: Option<Result<Value, Missing>>,
     yaml: Option<Result<Value, Missing>>,
 }
 
 impl<'b> Answer<'b> {
-    pub(super) fn new(body: &'b [u8]) -> Self {
+    pub(crate) fn new(body: &'b [u8]) -> Self {
         Self { body, json: None, yaml: None }
     }
 
@@ -37,10 +38,7 @@ impl<'b> Answer<'b> {
     pub(super) fn number(&mut self, location: &Location) -> Result<f64, Missing> {
         let body = self.body;
         let (document, path) = match location {
-            Location::Json(path) => {
-                let json = || serde_json::from_slice(body).map_err(|_| Missing::Bad("its answer is not JSON"));
-                (self.json.get_or_insert_with(json), path)
-            }
+            Location::Json(path) => (self.json.get_or_insert_with(|| parse_json(body)), path),
             Location::Yaml(path) => {
                 if body.len() > MAX_YAML {
                     return Err(Missing::Bad("its answer is larger than 1 MiB, the most for YAML"));
@@ -54,17 +52,32 @@ impl<'b> Answer<'b> {
             }
             Location::Prometheus(selector) => return sample(text(body)?, selector),
         };
-        match find(document.as_ref().map_err(|missing| *missing)?, path).map_err(Missing::Bad)? {
-            None | Some(Found::One(Value::Null)) => Err(Missing::Nothing),
-            Some(Found::One(Value::Number(number))) => number.as_f64().ok_or(NOT_A_NUMBER),
-            Some(Found::One(Value::String(text))) => quantity(text).ok_or(NOT_A_NUMBER),
-            #[expect(clippy::cast_precision_loss, reason = "a list of 2^53 elements fits no answer")]
-            Some(Found::Count(count)) => Ok(count as f64),
-            Some(Found::Many(_)) => {
-                Err(Missing::Bad("at valueLocation stands a list; take one of it, for example with |0"))
-            }
-            Some(Found::One(_)) => Err(NOT_A_NUMBER),
+        found(document.as_ref().map_err(|missing| *missing)?, path)
+    }
+
+    /// The number at a GJSON path in a body of JSON.
+    pub(crate) fn json(&mut self, path: &Path) -> Result<f64, Missing> {
+        let body = self.body;
+        let document = self.json.get_or_insert_with(|| parse_json(body));
+        found(document.as_ref().map_err(|missing| *missing)?, path)
+    }
+}
+
+fn parse_json(body: &[u8]) -> Result<Value, Missing> {
+    serde_json::from_slice(body).map_err(|_| Missing::Bad("its answer is not JSON"))
+}
+
+fn found(document: &Value, path: &Path) -> Result<f64, Missing> {
+    match find(document, path).map_err(Missing::Bad)? {
+        None | Some(Found::One(Value::Null)) => Err(Missing::Nothing),
+        Some(Found::One(Value::Number(number))) => number.as_f64().ok_or(NOT_A_NUMBER),
+        Some(Found::One(Value::String(text))) => quantity(text).ok_or(NOT_A_NUMBER),
+        #[expect(clippy::cast_precision_loss, reason = "a list of 2^53 elements fits no answer")]
+        Some(Found::Count(count)) => Ok(count as f64),
+        Some(Found::Many(_)) => {
+            Err(Missing::Bad("at valueLocation stands a list; take one of it, for example with |0"))
         }
+        Some(Found::One(_)) => Err(NOT_A_NUMBER),
     }
 }
 

@@ -40,7 +40,10 @@ fn trigger_by(clock: Arc<Hand>, servers: &str, group: &str, more: Pairs<'_>) -> 
         given.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let parsed = parse(TriggerInput::new("kafka", &metadata, &Given::default())).expect("good metadata").0;
     let network = Arc::new(NetworkPolicy::default().allow_loopback(true));
-    (connect(&parsed.connection, &Dependencies { clock, deadline: DEADLINE, network }), parsed.query)
+    (
+        connect(&parsed.connection, &Dependencies { clock, deadline: DEADLINE, network, hub: Arc::default() }),
+        parsed.query,
+    )
 }
 
 fn trigger(servers: &str, group: &str, more: Pairs<'_>) -> (Arc<dyn Upstream>, Query) {

@@ -39,7 +39,10 @@ fn trigger_within(
     metadata.insert("queueName".to_owned(), queue.to_owned());
     let parsed = parse(TriggerInput::new("rabbitmq", &metadata, &Given::default())).expect("good metadata").0;
     let network = Arc::new(network);
-    (connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline, network }), parsed.query)
+    (
+        connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline, network, hub: Arc::default() }),
+        parsed.query,
+    )
 }
 
 fn trigger(host: &str, queue: &str, more: &[(&str, &str)]) -> (Arc<dyn Upstream>, Query) {

@@ -120,7 +120,10 @@ fn trigger_given(given: &Given, deadline: Duration, url: &str, more: &[(&str, &s
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let parsed = parse(TriggerInput::new("metrics-api", &metadata, given)).expect("good metadata").0;
     let network = Arc::new(NetworkPolicy::default().allow_loopback(true));
-    (connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline, network }), parsed.query)
+    (
+        connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline, network, hub: Arc::default() }),
+        parsed.query,
+    )
 }
 
 fn trigger(url: &str, more: &[(&str, &str)]) -> (Arc<dyn Upstream>, Query) {

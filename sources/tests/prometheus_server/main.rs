@@ -27,7 +27,8 @@ fn trigger_with(network: NetworkPolicy, kind: &str, pairs: &[(&str, &str)]) -> (
     let metadata: BTreeMap<String, String> =
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let parsed = parse(TriggerInput::new(kind, &metadata, &Given::default())).expect("good metadata").0;
-    let dependencies = Dependencies { clock: Arc::new(Still), deadline: DEADLINE, network: Arc::new(network) };
+    let dependencies =
+        Dependencies { clock: Arc::new(Still), deadline: DEADLINE, network: Arc::new(network), hub: Arc::default() };
     (connect(&parsed.connection, &dependencies), parsed.query)
 }
 

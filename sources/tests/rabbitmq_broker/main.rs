@@ -35,7 +35,10 @@ fn trigger_with(deadline: Duration, pairs: &[(&str, &str)]) -> (Arc<dyn Upstream
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let parsed = parse(TriggerInput::new("rabbitmq", &metadata, &Given::default())).expect("good metadata").0;
     let network = Arc::new(NetworkPolicy::default().allow_loopback(true));
-    (connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline, network }), parsed.query)
+    (
+        connect(&parsed.connection, &Dependencies { clock: Arc::new(Still), deadline, network, hub: Arc::default() }),
+        parsed.query,
+    )
 }
 
 fn trigger(pairs: &[(&str, &str)]) -> (Arc<dyn Upstream>, Query) {

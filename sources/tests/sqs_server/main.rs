@@ -49,7 +49,8 @@ fn trigger_through(
         .collect();
     metadata.retain(|_, value| !value.is_empty());
     let parsed = parse(TriggerInput::new("aws-sqs-queue", &metadata, given)).expect("good metadata").0;
-    let dependencies = Dependencies { clock: Arc::new(Still), deadline, network: Arc::new(network) };
+    let dependencies =
+        Dependencies { clock: Arc::new(Still), deadline, network: Arc::new(network), hub: Arc::default() };
     (connect(&parsed.connection, &dependencies), parsed.query)
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use windlass_decision::{Fallback, FallbackBehavior, TargetKind};
-use windlass_sources::Secret;
+use windlass_sources::{Connection, Secret};
 
 use super::*;
 
@@ -168,6 +168,22 @@ fn a_trigger_takes_from_its_authentication() {
     let errors = validate("orders", &bare, Inputs { given: &wrong, ..Inputs::default() }).expect_err("no URL");
     assert_eq!(errors[0].field, "spec.triggers[0].authenticationRef[host]");
     assert!(!errors[0].to_string().contains("s3cr3t"));
+}
+
+#[test]
+fn a_webhook_belongs_to_its_namespace_and_needs_a_receiver() {
+    let metadata = json!({"name": "orders", "value": "5", "signature": "none", "allowUnsigned": "true"});
+    let mut webhook = spec(json!({}));
+    webhook.triggers[0].kind = "webhook".to_owned();
+    webhook.triggers[0].metadata = serde_json::from_value(metadata).expect("texts");
+    let inputs = Inputs { namespace: "shop", ..Inputs::default() };
+    let valid = validate("orders", &webhook, inputs).expect("valid");
+    let Connection::Webhook(connection) = &valid.triggers[0].parsed.connection else { panic!("another source") };
+    assert_eq!((connection.namespace.as_str(), connection.name.as_str()), ("shop", "orders"));
+    let settings = Settings { webhooks: false, ..Settings::default() };
+    let errors = validate("orders", &webhook, Inputs { settings, ..inputs }).expect_err("nobody receives");
+    assert_eq!(errors[0].field, "spec.triggers[0].type");
+    assert!(errors[0].fix.contains("--webhook-address") && errors[0].fix.contains("--data-dir"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use windlass_decision::TargetKind;
-use windlass_sources::{ConfigError, Given, TriggerInput};
+use windlass_sources::{ConfigError, Connection, Given, TriggerInput};
 
 use super::{Inputs, ValidatedTrigger, error};
 use crate::scaled_object::{ScaledObjectSpec, Trigger};
@@ -67,9 +67,17 @@ pub(super) fn read(spec: &ScaledObjectSpec, inputs: &Inputs<'_>, errors: &mut Ve
         let kind = metric_type(trigger, &at("metricType"), errors);
         let given = inputs.given.get(index).unwrap_or(&nothing);
         let lenient = inputs.group.is_lenient();
-        let input = TriggerInput { lenient, ..TriggerInput::new(&trigger.kind, &trigger.metadata, given) };
+        let input = TriggerInput {
+            lenient,
+            namespace: inputs.namespace,
+            ..TriggerInput::new(&trigger.kind, &trigger.metadata, given)
+        };
         let placed = |e: ConfigError| error(at(&e.field), e.problem, e.fix);
         match windlass_sources::parse(input) {
+            Ok((parsed, _)) if matches!(parsed.connection, Connection::Webhook(_)) && !inputs.settings.webhooks => {
+                let fix = "start the operator with --webhook-address and --data-dir";
+                errors.push(error(at("type"), "webhooks are not received by this operator", fix));
+            }
             Ok((parsed, remarks)) => {
                 triggers.remarks.extend(remarks.into_iter().map(placed));
                 triggers.for_decision.push(windlass_decision::Trigger {
