@@ -61,6 +61,17 @@ fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError
     move |source| JournalError::Io { what, path: path.to_owned(), source }
 }
 
+/// The right to write the journal.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would do, but for a process that is being started at this moment and still holds all files of ours.
+        let _ = self.0.unlock();
+    }
+}
+
 #[derive(Debug)]
 struct Segment {
     number: u64,
@@ -83,7 +94,7 @@ impl Segment {
 pub struct Replay {
     dir: PathBuf,
     room: Room,
-    lock: File,
+    lock: Lock,
     paths: VecDeque<(u64, PathBuf)>,
     events: std::vec::IntoIter<Event>,
     segments: VecDeque<Segment>,
@@ -116,6 +127,7 @@ impl Replay {
         }
         paths.sort();
         let (paths, segments) = (paths.into(), VecDeque::new());
+        let lock = Lock(lock);
         Ok(Self { dir: dir.to_owned(), room, lock, paths, events: Vec::new().into_iter(), segments, failed: None })
     }
 
@@ -206,7 +218,7 @@ fn create(dir: &Path, number: u64, carried: &[Event]) -> Result<(Segment, File),
 pub struct Journal {
     dir: PathBuf,
     room: Room,
-    _lock: File,
+    _lock: Lock,
     /// Oldest first, without the active one.
     segments: VecDeque<Segment>,
     active: Segment,

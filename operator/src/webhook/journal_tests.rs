@@ -142,9 +142,15 @@ fn a_journal_cut_at_each_byte_gives_what_came_before() {
     let whole = fs::read(&journal.active.path).expect("read");
     drop(journal);
     for length in 0..=whole.len() {
+        let wanted = ends.iter().filter(|end| **end <= length).count().saturating_sub(1);
+        let records = whole[..length].get(MAGIC.len()..).unwrap_or_default();
+        assert_eq!(decode(records).0, all[..wanted], "cut at {length}");
+        // On disk not for each byte: every time costs several fsyncs.
+        if !length.is_multiple_of(11) && !ends.contains(&length) {
+            continue;
+        }
         let dir = tempfile::tempdir().expect("a directory");
         fs::write(dir.path().join("webhooks-00000000000000000001.log"), &whole[..length]).expect("written");
-        let wanted = ends.iter().filter(|end| **end <= length).count().saturating_sub(1);
         let (found, mut journal) = opened(dir.path(), Room::default());
         assert_eq!(found, all[..wanted], "cut at {length}");
         journal.append(&[event(99, SECOND)]).expect("appended");
