@@ -244,11 +244,13 @@ pub async fn play(client: &Client, list: &[Interaction], run: &str) -> anyhow::R
     Ok(answers)
 }
 
-/// The product's resource types as JSON, in the group `windlass.RUN.example`: the real ones may be there too.
+/// The product's resource type as JSON, in the group `windlass.RUN.example`: the real ones may be there too.
 fn types(run: &str) -> anyhow::Result<String> {
     let text = TYPES.replace("windlass.dev", &format!("windlass.{run}.example"));
-    let document = serde_yaml_ng::Deserializer::from_str(&text).last().context("no resource type")?;
-    Ok(Value::deserialize(document)?.to_string())
+    let documents = serde_yaml_ng::Deserializer::from_str(&text).map(Value::deserialize);
+    let documents = documents.collect::<Result<Vec<_>, _>>()?;
+    let types = documents.into_iter().find(|document| document["spec"]["names"]["kind"] == "ScaledObject");
+    Ok(types.context("no ScaledObject")?.to_string())
 }
 
 async fn send(

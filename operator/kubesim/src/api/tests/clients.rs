@@ -166,9 +166,7 @@ async fn a_deployment_has_a_generation_a_status_and_a_scale() {
 #[tokio::test(start_paused = true)]
 async fn our_resource_type_is_checked_as_a_cluster_checks_it() {
     let cluster = cluster_with(None);
-    let text = include_str!("../../../../../deploy/crds/windlass.dev.yaml");
-    let crd: Value = serde_yaml_ng::from_str(text).expect("the committed resource type");
-    cluster.apply_manifest("admin", crd).expect("installed");
+    cluster.apply_manifest("admin", super::lab::scaled_object_definition()).expect("installed");
     let object = |spec: Value| {
         json!({"apiVersion": "windlass.dev/v1alpha1", "kind": "ScaledObject",
         "metadata": {"name": "web", "namespace": "shop"}, "spec": spec})

@@ -181,6 +181,6 @@ pub(super) fn version(object: &Value) -> u64 {
 pub(super) fn scaled_object_definition() -> Value {
     use serde::Deserialize;
     let text = include_str!("../../../../../deploy/crds/windlass.dev.yaml");
-    let document = serde_yaml_ng::Deserializer::from_str(text).last().unwrap();
-    Value::deserialize(document).unwrap()
+    let documents = serde_yaml_ng::Deserializer::from_str(text).map(|document| Value::deserialize(document).unwrap());
+    documents.into_iter().find(|definition| definition["spec"]["names"]["kind"] == "ScaledObject").unwrap()
 }
