@@ -21,10 +21,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let text = match &args.kind {
         None => list(),
-        Some(kind) => match windlass_sources::docs(kind) {
+        Some(kind) => match windlass_crd::trigger_docs(kind) {
             Some(page) => page.to_owned(),
             None => {
-                let known: Vec<_> = windlass_sources::kinds().collect();
+                let known: Vec<_> = windlass_crd::trigger_kinds().collect();
                 bail!("{kind:?} is not a trigger type that this version knows; it knows {}", known.join(", "))
             }
         },
@@ -35,10 +35,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// Each type with the first sentence of its page.
 fn list() -> String {
     let line = |kind: &str| {
-        let page = windlass_sources::docs(kind).unwrap_or_default();
+        let page = windlass_crd::trigger_docs(kind).unwrap_or_default();
         let first = page.split("\n\n").nth(1).unwrap_or_default().replace('\n', " ");
         format!("{kind:<16} {}\n", first.split_inclusive(". ").next().unwrap_or_default().trim_end())
     };
     let hpa = "cpu, memory      Passed to the HPA, which reads them by itself.\n";
-    windlass_sources::kinds().map(line).chain([hpa.to_owned()]).collect()
+    windlass_crd::trigger_kinds().map(line).chain([hpa.to_owned()]).collect()
 }

@@ -19,3 +19,4 @@ mod rest;
 mod rig;
 mod rights;
 mod scaling;
+mod sources;

@@ -85,6 +85,10 @@ fn every_setting_of_the_operator_is_in_its_help_with_its_variable() {
         "renew-deadline",
         "retry-period",
         "startup-limit",
+        "webhook-address",
+        "data-dir",
+        "allow-source-networks",
+        "deny-source-networks",
         "log-format",
         "log-level",
     ];
@@ -92,6 +96,7 @@ fn every_setting_of_the_operator_is_in_its_help_with_its_variable() {
         let variable = format!("WINDLASS_{}", flag.replace('-', "_").to_uppercase());
         ensure_says(&help, &[&format!("--{flag} <"), &format!("[env: {variable}=]")]);
     }
+    ensure_says(&help, &["--keda-compat", "[env: WINDLASS_KEDA_COMPAT=]"]);
     let listed = help.lines().filter(|line| line.trim_start().starts_with("--") && line.ends_with('>')).count();
     assert_eq!(listed, flags.len(), "a flag is not in this test\n{help}");
     ensure_says(&help, &["[default: 0.0.0.0:8080]", "[default: 0.0.0.0:6443]", "[default: 15s]", "Examples:"]);

@@ -3,6 +3,7 @@
 //! Tests use it in parallel, each in its own namespace with its own queues, and never stop, freeze or overload it:
 //! for that a test starts its own. Statics are not dropped; the processes die with the test process.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use anyhow::anyhow;
 use tokio::sync::OnceCell;
 
 use crate::{Manifests, Operator, OperatorOptions, Rabbit, RabbitOptions, Rig, RigOptions};
+use crate::{ports, scratch};
 
 /// The shared control plane with its operator and broker.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +20,8 @@ pub struct Shared {
     pub rig: &'static Rig,
     /// The only operator; it leads, and serves KEDA's objects too.
     pub operator: &'static Operator,
+    /// Where the operator receives webhooks.
+    pub webhooks: SocketAddr,
     /// Its statistics are refreshed each second.
     pub rabbit: &'static Arc<Rabbit>,
 }
@@ -29,8 +33,8 @@ pub struct Shared {
 pub async fn shared() -> anyhow::Result<Shared> {
     // Boxed: it is large, and part of every test's own future.
     let parts = Box::pin(async { tokio::try_join!(shared_rig(), shared_rabbit(), operator()) });
-    let (rig, rabbit, operator) = parts.await?;
-    Ok(Shared { rig, operator, rabbit })
+    let (rig, rabbit, (operator, webhooks)) = parts.await?;
+    Ok(Shared { rig, operator, webhooks: *webhooks, rabbit })
 }
 
 /// The control plane alone; nothing may be installed in it yet.
@@ -51,18 +55,24 @@ pub async fn shared_rabbit() -> anyhow::Result<&'static Arc<Rabbit>> {
     RABBIT.get_or_try_init(|| detached(async { Ok(Arc::new(Rabbit::start(RabbitOptions::default()).await?)) })).await
 }
 
-async fn operator() -> anyhow::Result<&'static Operator> {
-    static OPERATOR: OnceCell<Operator> = OnceCell::const_new();
+async fn operator() -> anyhow::Result<&'static (Operator, SocketAddr)> {
+    static OPERATOR: OnceCell<(Operator, SocketAddr)> = OnceCell::const_new();
     let start = async {
         let rig = shared_rig().await?;
         rig.install(&Manifests::repository()?).await?;
         for crd in crate::keda::crds() {
             crate::install::apply(&rig.client(), &crd).await?;
         }
-        let operator = Operator::start(rig, OperatorOptions::named("shared").arg("--keda-compat")).await?;
+        let webhooks = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::single()?));
+        let data = scratch::dir("webhooks")?;
+        let options = OperatorOptions::named("shared")
+            .arg("--keda-compat")
+            .arg(&format!("--webhook-address={webhooks}"))
+            .arg(&format!("--data-dir={}", data.display()));
+        let operator = Operator::start(rig, options).await?;
         operator.wait_ready(Duration::from_mins(1)).await?;
         operator.wait_leading(rig, Duration::from_mins(1)).await?;
-        Ok(operator)
+        Ok((operator, webhooks))
     };
     OPERATOR.get_or_try_init(|| detached(start)).await
 }

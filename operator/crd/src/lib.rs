@@ -24,6 +24,8 @@ pub use scaled_object::{
     Advanced, AuthenticationRef, Fallback, HpaConfig, ScaleTargetRef, ScaledObject, ScaledObjectSpec, ScalingModifiers,
     Trigger,
 };
+pub use windlass_sources::{docs as trigger_docs, kinds as trigger_kinds};
+
 pub use status::{Condition, Gvkr, Health, ScaledObjectStatus, TriggerActivity, condition, condition_type};
 pub use validate::{
     Inputs, ResourceMetric, ResourceTarget, Settings, Target, Validated, ValidatedTrigger, hpa_name, target, validate,

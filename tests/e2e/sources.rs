@@ -1,0 +1,83 @@
+//! Sources beside RabbitMQ, from the object to the replicas. That each reads its server right is proved with the real server
+//! and without a cluster, in `sources/tests`.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+use windlass_tests::{Answer, FakeHttp, eventually, run};
+
+use crate::scaling::Work;
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn spec(kind: &str, metadata: Value) -> Value {
+    json!({"scaleTargetRef": {"name": "web"}, "maxReplicaCount": 5, "cooldownPeriod": 3,
+        "triggers": [{"type": kind, "metadata": metadata}]})
+}
+
+#[test]
+fn a_window_of_time_that_is_open_holds_its_replicas() {
+    run(async {
+        let work = Work::start("cron").await?;
+        // From each full hour to its last minute; in between nothing is promised, so that it is tried twice.
+        let window = |start, end| json!({"timezone": "Etc/UTC", "start": start, "end": end, "desiredReplicas": "3"});
+        let first = spec("cron", window("0 * * * *", "58 * * * *"));
+        let minute = windlass_tests::now().as_second() / 60 % 60;
+        let open = if (57..=59).contains(&minute) { spec("cron", window("30 * * * *", "20 * * * *")) } else { first };
+        work.scaled_by(&open).await?;
+        work.replicas(3).await.map(drop)
+    });
+}
+
+#[test]
+fn a_number_that_an_api_answers_is_scaled_by() {
+    run(async {
+        let work = Work::start("api").await?;
+        let fake = FakeHttp::start(|_| Answer::json(&json!({"queue": {"length": "35"}}))).await?;
+        let metadata = json!({"url": format!("http://{}/stats", fake.address()), "valueLocation": "queue.length",
+            "targetValue": "10"});
+        work.scaled_by(&spec("metrics-api", metadata)).await?;
+        work.replicas(4).await?;
+        // An answer without the number moves nothing.
+        fake.set(|_| Answer::json(&json!({"queue": {}})));
+        work.ns.wait_condition("web", "Ready", "False", SOON).await?;
+        work.log.never("web", Duration::from_secs(6), "it moves", |row| row.spec != 4).await?;
+        fake.set(|_| Answer::json(&json!({"queue": {"length": 0}})));
+        work.replicas(0).await.map(drop)
+    });
+}
+
+#[test]
+fn an_event_that_is_received_wakes_the_workload_at_once() {
+    run(async {
+        let work = Work::start("hook").await?;
+        let metadata =
+            json!({"name": "orders", "value": "2", "window": "10", "signature": "none", "allowUnsigned": "true"});
+        work.scaled_by(&spec("webhook", metadata)).await?;
+        let url = format!("http://{}/webhooks/{}/orders", work.shared.webhooks, work.ns.name());
+        let client = reqwest::Client::new();
+        let send = async |id: &str| {
+            let event =
+                client.post(&url).header("ce-specversion", "1.0").header("ce-id", id).header("ce-source", "/shop");
+            anyhow::Ok(event.header("ce-type", "order").body("{}").send().await?.status().as_u16())
+        };
+        let sent = windlass_tests::now();
+        ensure!(send("1").await? == 202, "not accepted");
+        let row = work.log.wait_spec("web", 1, SOON).await?;
+        println!("0 -> 1 {} ms after the event was sent", row.at.duration_since(sent).as_millis());
+        ensure!(send("1").await? == 200, "the same event is new");
+        for id in ["2", "3", "4", "5"] {
+            ensure!(send(id).await? == 202, "not accepted");
+        }
+        work.log.wait_spec("web", 3, SOON).await?;
+        let wrong = client.post(url.replace("orders", "others")).body("{}").send().await?.status().as_u16();
+        ensure!(wrong == 404, "another endpoint answers {wrong}");
+        eventually(SOON, "the events are over", async || {
+            ensure!(work.ns.condition("web", "Active").await?["status"] == "False", "it is active");
+            Ok(())
+        })
+        .await?;
+        work.log.wait_spec("web", 0, SOON).await.map(drop)
+    });
+}
