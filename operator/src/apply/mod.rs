@@ -40,6 +40,8 @@ pub enum Applied {
         /// The target's new resourceVersion.
         version: u64,
     },
+    /// The HPA of this uid is deleted.
+    HpaDeleted(String),
     /// Nothing that needs to be remembered.
     Nothing,
 }
@@ -116,7 +118,7 @@ pub async fn apply(effect: &Effect, key: &ObjectKey, uid: &str, ctx: &Ctx) -> Re
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(failed("delete the HPA")(error)),
             }
-            Ok(Applied::Nothing)
+            Ok(Applied::HpaDeleted(uid.clone()))
         }
         Effect::Scale(scale) => {
             let version = write_scale(scale, key, client, &ctx.writer).await.map_err(failed("write the replicas"))?;

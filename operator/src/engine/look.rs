@@ -237,7 +237,7 @@ impl Engine {
 
         // One of another object under the same name is not this one's: it must not be compared, let alone overwritten.
         let found = self.world.hpas.get(&ObjectKey::of(key.group, &key.namespace, &valid.hpa_name));
-        let ours = found.filter(|hpa| hpa.owner(key.group) == Some(&*key.name));
+        let ours = found.filter(|hpa| hpa.owner(key.group) == Some(&*key.name) && !memory.has_deleted(hpa));
         if observation.hand.pause.is_some() {
             // It is to be gone: what was written before the pause must not be believed to be there.
             memory.forget_hpa();
@@ -246,7 +246,7 @@ impl Engine {
         let right_at = hpa.as_ref().map(|hpa| (hpa.version, object.version));
         let in_trouble = memory.hpa_trouble.as_ref().is_some_and(|(_, until)| *until > Instant::now());
         let mut old_hpas = self.world.hpas_of(key, &object.uid);
-        old_hpas.retain(|hpa| hpa.meta.name.as_ref() != Some(&valid.hpa_name));
+        old_hpas.retain(|hpa| hpa.meta.name.as_ref() != Some(&valid.hpa_name) && !memory.has_deleted(hpa));
         let check_hpa = !in_trouble && (right_at.is_none() || memory.hpa_right_at != right_at || !old_hpas.is_empty());
         let copied = (&object.labels, &object.annotations);
         // What the object does not carry any more is on the HPA still, and looks like somebody else's there.

@@ -71,6 +71,8 @@ pub(super) struct Memory {
     status: Option<(u64, Arc<ScaledObjectStatus>)>,
     target: Option<SeenTarget>,
     hpa: Option<(Arc<SeenHpa>, Instant)>,
+    /// The uids of HPAs that were deleted by ourselves, and when.
+    deleted: Vec<(String, Instant)>,
 }
 
 /// All that a status is made from: while this stays the same, so does the status.
@@ -163,6 +165,11 @@ impl Memory {
         }
     }
 
+    /// Whether an HPA that the watch still shows was deleted by ourselves.
+    pub fn has_deleted(&self, hpa: &SeenHpa) -> bool {
+        self.deleted.iter().any(|(uid, at)| *uid == hpa.uid && at.elapsed() < BELIEF)
+    }
+
     /// Notes that the HPA could not be written, and says how long to wait before trying again.
     pub fn hpa_failed(&mut self, trouble: String) -> Duration {
         self.hpa_wait = (self.hpa_wait * 2).clamp(HPA_RETRY.0, HPA_RETRY.1);
@@ -216,6 +223,10 @@ impl Memory {
             }
             Applied::Scaled { scale, version } => {
                 self.target = Some(SeenTarget { version, replicas: scale.to, ..scale.seen });
+            }
+            Applied::HpaDeleted(uid) => {
+                self.deleted.retain(|(_, at)| at.elapsed() < BELIEF);
+                self.deleted.push((uid, Instant::now()));
             }
             Applied::Nothing => {}
         }
