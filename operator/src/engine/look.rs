@@ -64,6 +64,7 @@ impl Engine {
             *memory = Memory::of(&object.uid);
         }
         memory.believe(&object);
+        memory.recheck = None;
         self.keep_understood(key, &object, memory);
         let effects = match (memory.valid.clone(), &object.hand) {
             _ if self.kedas_own_until(key).is_some() => self.stand_back(key, memory),

@@ -36,7 +36,6 @@ impl Engine {
             let error = ConfigError { field: "spec".into(), problem: why, fix: "correct it".into() };
             return self.understand(key, object, (None, Err(vec![error])), memory);
         };
-        memory.recheck = None;
         let Some(given) = self.given(key, spec, is_new, memory) else {
             // Not heard of yet, or nothing new.
             if memory.recheck.is_none() && matches!(memory.valid, Some(Err(_))) {
