@@ -1,7 +1,7 @@
 //! What the operator has to know of KEDA itself where it serves KEDA's objects: whether KEDA lives, and which fields the
 //! status of the installed resource type has. It looks; it never writes anything of KEDA's.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +11,8 @@ use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use serde_json::{Map, Value};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use windlass_crd::{Group, ScaledObjectStatus};
 
 use crate::backoff::WatchBackoff;
@@ -105,7 +106,7 @@ fn pruned(value: Value, schema: &Value) -> Value {
 /// What is known of KEDA.
 #[derive(Debug)]
 pub struct Keda {
-    lease: Mutex<Option<Looked>>,
+    lease: watch::Sender<Option<Looked>>,
     shapes: Arc<Cache<Shape>>,
 }
 
@@ -114,14 +115,13 @@ impl Keda {
     #[must_use]
     pub fn new() -> Self {
         let scope = [Scope { is_optional: true, ..Scope::default() }];
-        Self { lease: Mutex::default(), shapes: Arc::new(Cache::new(&scope)) }
+        Self { lease: watch::Sender::new(None), shapes: Arc::new(Cache::new(&scope)) }
     }
 
     /// Until when KEDA leads at least, if it does at `now`: so long its objects are its own. As long as nobody knows, it does.
     #[must_use]
     pub fn lives_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let lease = *self.lease.lock().unwrap_or_else(PoisonError::into_inner);
-        match lease {
+        match *self.lease.borrow() {
             Some((at, until)) if at.elapsed() < STALE => until.filter(|until| *until > now),
             _ => now.checked_add(SignedDuration::from_secs(1)).ok(),
         }
@@ -142,9 +142,8 @@ impl Keda {
     /// Waits until the resource type and the Lease have been looked for.
     pub async fn listed(&self) {
         self.shapes.listed().await;
-        while self.lease.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            sleep(Duration::from_millis(20)).await;
-        }
+        // The sender lives in `self`, so this cannot fail.
+        let _ = self.lease.subscribe().wait_for(Option::is_some).await;
     }
 
     /// Looks at the Lease for ever.
@@ -158,7 +157,7 @@ impl Keda {
                 Ok(Ok(leases)) => {
                     failing = false;
                     let until = leases.items.iter().filter_map(held_until).max();
-                    *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, until));
+                    self.lease.send_replace(Some((at, until)));
                 }
                 failed if !std::mem::replace(&mut failing, true) => {
                     let why = failed.map_or_else(
@@ -228,7 +227,9 @@ mod tests {
 
         let (keda, now) = (Keda::new(), at("2026-11-26T00:00:10Z"));
         assert!(keda.lives_until(now).is_some(), "nobody knows");
-        let knows = |until| *keda.lease.lock().unwrap() = Some((Instant::now(), until));
+        let knows = |until| {
+            keda.lease.send_replace(Some((Instant::now(), until)));
+        };
         knows(None);
         assert_eq!(keda.lives_until(now), None);
         knows(Some(at("2026-11-26T00:00:45Z")));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kube::api::ApiResource;
 use serde_json::Value;
-use windlass_crd::{Group, ScaledObjectStatus, Target, Validated, condition_type as types};
+use windlass_crd::{Condition, Group, ScaledObjectStatus, Target, Validated, condition_type as types};
 use windlass_decision::{Decision, Verdict};
 
 use crate::hpa;
@@ -181,25 +181,27 @@ fn deleted<'a>(hpas: impl Iterator<Item = &'a SeenHpa>) -> impl Iterator<Item = 
 /// What the object must carry and does not: KEDA's label and finalizer, or ours where something is to be undone.
 #[must_use]
 pub fn marks(key: &ObjectKey, object: &SeenObject, valid: &Validated) -> Option<Effect> {
-    let (group, own) = (key.group, key.group.finalizer());
-    let mut labels = BTreeMap::new();
-    if group.always_marks() && object.labels.get(group.name_label()).is_none_or(|name| **name != *key.name) {
-        labels.insert(group.name_label().to_owned(), key.name.to_string());
-    }
+    let group = key.group;
+    let lacks_label =
+        group.always_marks() && object.labels.get(group.name_label()).is_none_or(|name| **name != *key.name);
     let must_wait = group.always_marks() || valid.restores;
-    let waits = object.finalizers.iter().any(|name| name == own);
-    let mut finalizers: Vec<_> = object.finalizers.iter().filter(|name| *name != own).cloned().collect();
-    if must_wait {
-        finalizers.push(own.to_owned());
+    if object.waits_for(group) == must_wait && !lacks_label {
+        return None;
     }
-    let differs = waits != must_wait || !labels.is_empty();
-    differs.then_some(Effect::Mark(Mark { version: object.version, labels, finalizers }))
+    let own = must_wait.then(|| group.finalizer().to_owned());
+    let finalizers = others_finalizers(group, object).chain(own).collect();
+    let label = lacks_label.then(|| (group.name_label().to_owned(), key.name.to_string()));
+    Some(Effect::Mark(Mark { version: object.version, labels: label.into_iter().collect(), finalizers }))
+}
+
+fn others_finalizers(group: Group, object: &SeenObject) -> impl Iterator<Item = String> {
+    object.finalizers.iter().filter(move |name| *name != group.finalizer()).cloned()
 }
 
 /// Lets an object go.
 #[must_use]
 pub fn without_finalizer(group: Group, object: &SeenObject) -> Effect {
-    let finalizers = object.finalizers.iter().filter(|name| *name != group.finalizer()).cloned().collect();
+    let finalizers = others_finalizers(group, object).collect();
     Effect::Mark(Mark { version: object.version, labels: BTreeMap::new(), finalizers })
 }
 
@@ -224,13 +226,15 @@ fn written(object: &SeenObject, before: &ScaledObjectStatus, wanted: &ScaledObje
     }
 }
 
+/// The condition of one type.
+fn said<'a>(status: &'a ScaledObjectStatus, kind: &str) -> Option<&'a Condition> {
+    status.conditions.iter().flatten().find(|condition| condition.type_ == kind)
+}
+
 /// The event of a change of `Ready`: one for each change of state, none for a change of words.
 fn ready_note(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option<Note> {
-    let ready = |status: &ScaledObjectStatus| {
-        status.conditions.iter().flatten().find(|condition| condition.type_ == types::READY).cloned()
-    };
-    let new = ready(after)?;
-    let changed = ready(before).is_none_or(|old| {
+    let new = said(after, types::READY)?;
+    let changed = said(before, types::READY).is_none_or(|old| {
         (&old.status, &old.reason) != (&new.status, &new.reason)
             || (new.status == "False" && old.observed_generation != new.observed_generation)
     });
@@ -239,31 +243,26 @@ fn ready_note(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option
         (_, "ScaledObjectCheckFailed") => "ScaledObjectCheckFailed",
         _ => "KEDAScalerFailed",
     };
-    changed.then(|| Note { warning: new.status != "True", reason, message: new.message })
+    changed.then(|| Note { warning: new.status != "True", reason, message: new.message.clone() })
 }
 
 /// The event of a fallback that begins or ends.
 fn fallback_note(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option<Note> {
-    let fallback = |status: &ScaledObjectStatus| {
-        status.conditions.iter().flatten().find(|condition| condition.type_ == types::FALLBACK).cloned()
-    };
-    let new = fallback(after)?;
-    let (was, is) = (fallback(before).is_some_and(|old| old.status == "True"), new.status == "True");
+    let new = said(after, types::FALLBACK)?;
+    let was = said(before, types::FALLBACK).is_some_and(|old| old.status == "True");
+    let is = new.status == "True";
     let reason = if is { "ScaledObjectFallbackActivated" } else { "ScaledObjectFallbackDeactivated" };
-    (was != is).then_some(Note { warning: is, reason, message: new.message })
+    (was != is).then(|| Note { warning: is, reason, message: new.message.clone() })
 }
 
 /// The event of a pause that begins or ends, or is another one now.
 fn pause_note(before: &ScaledObjectStatus, after: &ScaledObjectStatus) -> Option<Note> {
-    let paused = |status: &ScaledObjectStatus| {
-        status.conditions.iter().flatten().find(|condition| condition.type_ == types::PAUSED).cloned()
-    };
-    let (old, new) = (paused(before), paused(after)?);
-    let was_paused = old.as_ref().is_some_and(|old| old.status == "True");
+    let (old, new) = (said(before, types::PAUSED), said(after, types::PAUSED)?);
+    let was_paused = old.is_some_and(|old| old.status == "True");
     let reason = if new.status == "True" { "ScaledObjectPaused" } else { "ScaledObjectUnpaused" };
     let changed =
         was_paused != (new.status == "True") || (was_paused && old.is_some_and(|old| old.message != new.message));
-    changed.then_some(Note { warning: false, reason, message: new.message })
+    changed.then(|| Note { warning: false, reason, message: new.message.clone() })
 }
 
 impl Scale {

@@ -97,6 +97,14 @@ impl From<DynamicObject> for SeenObject {
     }
 }
 
+impl SeenObject {
+    /// Whether it carries the finalizer by which we are asked before it goes.
+    #[must_use]
+    pub fn waits_for(&self, group: Group) -> bool {
+        self.finalizers.iter().any(|name| name == group.finalizer())
+    }
+}
+
 impl SeenHpa {
     /// The name of the scaled object of `group` that this HPA was made for.
     #[must_use]

@@ -20,7 +20,7 @@ fn spec(kind: &str, metadata: Value) -> Value {
 fn a_window_of_time_that_is_open_holds_its_replicas() {
     run(async {
         let work = Work::start("cron").await?;
-        // From each full hour to its last minute; in between nothing is promised, so that it is tried twice.
+        // From each full hour to its last minutes; in those, another window that is open then.
         let window = |start, end| json!({"timezone": "Etc/UTC", "start": start, "end": end, "desiredReplicas": "3"});
         let first = spec("cron", window("0 * * * *", "58 * * * *"));
         let minute = windlass_tests::now().as_second() / 60 % 60;

@@ -82,6 +82,14 @@ pub struct ScaledObjectSpec {
     pub triggers: Vec<Trigger>,
 }
 
+impl ScaledObjectSpec {
+    /// Whether the target gets its original replicas back when the object goes.
+    #[must_use]
+    pub fn restores(&self) -> bool {
+        self.advanced.as_ref().and_then(|advanced| advanced.restore_to_original_replica_count).unwrap_or(false)
+    }
+}
+
 /// What is scaled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

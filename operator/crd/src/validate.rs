@@ -164,7 +164,7 @@ pub fn validate(name: &str, spec: &ScaledObjectSpec, inputs: Inputs<'_>) -> Resu
             target,
             hpa_name,
             behavior,
-            restores: spec.advanced.as_ref().and_then(|a| a.restore_to_original_replica_count).unwrap_or(false),
+            restores: spec.restores(),
             types: spec.triggers.iter().map(|trigger| trigger.kind.clone()).collect(),
             remarks: triggers.remarks,
         }),

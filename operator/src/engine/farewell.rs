@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use windlass_crd::{ScaledObjectSpec, Target, target};
+use windlass_crd::{Target, target};
 
 use crate::engine::Engine;
 use crate::engine::memory::Memory;
 use crate::key::ObjectKey;
-use crate::plan::{Effect, Scale, without_finalizer};
+use crate::plan::{Effect, Scale, deletions, without_finalizer};
 use crate::seen::SeenObject;
 use crate::world::Looked;
 
@@ -25,15 +25,12 @@ impl Engine {
             memory.again = true;
             return Vec::new();
         }
-        if memory.is_waiting() {
-            return Vec::new();
-        }
-        if !memory.may_mark() {
+        if memory.is_waiting() || !memory.may_mark() {
             return Vec::new();
         }
         // By the spec itself: the object goes whether or not what it refers to is still there.
         let restored = match &object.spec {
-            Ok(spec) if restores(spec) => self.restored(key, object, &target(spec), memory),
+            Ok(spec) if spec.restores() => self.restored(key, object, &target(spec), memory),
             _ => Some(Vec::new()),
         };
         let Some(mut effects) = restored else {
@@ -66,12 +63,7 @@ impl Engine {
             Looked::Missing | Looked::UnknownKind(_) => return Some(Vec::new()),
         };
         // The HPA first, so that it does not move what is brought back.
-        let mut effects: Vec<_> = self
-            .world
-            .hpas_of(key, &object.uid)
-            .iter()
-            .map(|hpa| Effect::DeleteHpa { name: hpa.meta.name.clone().unwrap_or_default(), uid: hpa.uid.clone() })
-            .collect();
+        let mut effects: Vec<_> = deletions(&self.world.hpas_of(key, &object.uid)).collect();
         if seen.replicas != original {
             effects.push(Effect::Scale(Box::new(Scale {
                 resource,
@@ -84,8 +76,4 @@ impl Engine {
         }
         Some(effects)
     }
-}
-
-fn restores(spec: &ScaledObjectSpec) -> bool {
-    spec.advanced.as_ref().and_then(|advanced| advanced.restore_to_original_replica_count).unwrap_or(false)
 }

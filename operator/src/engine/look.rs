@@ -25,7 +25,7 @@ const STATUS_PACE: Duration = Duration::from_secs(1);
 const STAND_BACK: Duration = Duration::from_secs(1);
 
 /// Why there is no target to scale.
-pub(super) enum NoTarget {
+enum NoTarget {
     /// It is not there.
     Absent(String),
     /// Another object scales it.
@@ -48,8 +48,7 @@ impl Engine {
     /// Looks at one object; `Some` if there is something to do.
     pub(super) fn look(&self, key: &ObjectKey, objects: &mut BTreeMap<ObjectKey, Memory>) -> Option<Vec<Effect>> {
         let seen = self.world.objects.get(key);
-        let waits_for_us = |object: &SeenObject| object.finalizers.iter().any(|name| name == key.group.finalizer());
-        let Some(object) = seen.filter(|object| !object.deleting || waits_for_us(object)) else {
+        let Some(object) = seen.filter(|object| !object.deleting || object.waits_for(key.group)) else {
             if let Some(memory) = objects.remove(key) {
                 self.forget(key, &memory);
             }
@@ -166,7 +165,7 @@ impl Engine {
     }
 
     /// The target, `None` while it is not known yet, or why there is none to scale.
-    pub(super) fn find_target(
+    fn find_target(
         &self,
         key: &ObjectKey,
         object: &SeenObject,
@@ -200,17 +199,17 @@ impl Engine {
     /// the one that is served already stays.
     pub(super) fn owner(&self, key: &ObjectKey, object: &SeenObject, target: &Target) -> Option<ObjectKey> {
         let rivals = self.world.rivals(key, target);
-        let place = |object: &SeenObject, key: &ObjectKey| {
-            (object.created_at, object.status.original_replica_count.is_none(), key.clone())
-        };
-        let own = place(object, key);
         // What KEDA itself scales is not ours, whoever was first.
         if let Some(kedas) = rivals.iter().find(|rival| self.kedas_own_until(rival).is_some()) {
             return Some(kedas.clone());
         }
-        let seen = rivals.into_iter().filter_map(|rival| Some((self.world.objects.get(&rival)?, rival)));
-        let older = seen.filter(|(other, rival)| !other.deleting && place(other, rival) < own);
-        older.map(|(_, rival)| rival).min()
+        let is_older = |rival: &ObjectKey| {
+            self.world.objects.get(rival).is_some_and(|other| {
+                let place = |object: &SeenObject| (object.created_at, object.status.original_replica_count.is_none());
+                !other.deleting && (place(&other), rival) < (place(object), key)
+            })
+        };
+        rivals.into_iter().filter(is_older).min()
     }
 
     fn plan(&self, seen: &Seen<'_>, memory: &mut Memory) -> Vec<Effect> {

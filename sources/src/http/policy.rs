@@ -67,7 +67,7 @@ impl fmt::Display for Denied {
 impl std::error::Error for Denied {}
 
 impl NetworkPolicy {
-    /// Whether loopback addresses may be connected to: for tests and for `windlass demo`, never in a cluster.
+    /// Whether loopback addresses may be connected to: for tests and outside of a cluster, never in a pod.
     #[must_use]
     pub fn allow_loopback(mut self, allowed: bool) -> Self {
         self.loopback = allowed;
