@@ -20,11 +20,12 @@ const MAX_JITTER: Duration = Duration::from_millis(500);
 /// The longest a backoff lasts, unless the interval is longer.
 const BACKOFF_CAP: Duration = Duration::from_secs(5);
 /// A default interval is stretched to this many times what a reading takes, ...
-const STRETCH: f64 = 4.0;
+const STRETCH: u32 = 4;
 /// ... and no further than this.
 const STRETCH_CAP: Duration = Duration::from_secs(30);
-/// The weight of the newest reading in the smoothed read time.
-const SMOOTHING: f64 = 0.3;
+/// The quickest of so many good readings says how slow an upstream is: one that was slow by chance (the first, which
+/// connects; a moment without a processor) makes nobody wait half a minute for the next.
+const JUDGED_BY: usize = 3;
 
 /// The timetable of one upstream.
 pub(super) struct Plan {
@@ -32,8 +33,8 @@ pub(super) struct Plan {
     rng: StdRng,
     /// Counts the changes of `entries`, so that a batch knows whether its places still hold.
     generation: u64,
-    /// What a good reading takes, smoothed; seconds.
-    read_time: Option<f64>,
+    /// What the last good readings took, the newest first.
+    took: [Option<Duration>; JUDGED_BY],
     /// Consecutive batches in which the upstream itself failed for all.
     failures: u32,
     /// While the upstream backs off, nothing is read before.
@@ -88,7 +89,7 @@ impl Plan {
             entries: Vec::new(),
             rng: StdRng::seed_from_u64(seed),
             generation: 0,
-            read_time: None,
+            took: [None; JUDGED_BY],
             failures: 0,
             resume: None,
             last_attempt: None,
@@ -141,7 +142,7 @@ impl Plan {
     /// Somebody new may try a failing upstream sooner, but no more often than it asks to be read.
     fn try_sooner(&mut self, subscribers: &[Subscriber], now: Instant) {
         if let (Some(resume), Some(last)) = (self.resume, self.last_attempt) {
-            self.resume = Some(resume.min((last + period(subscribers, None)).max(now + WINDOW)));
+            self.resume = Some(resume.min((last + period(subscribers, Duration::ZERO)).max(now + WINDOW)));
         }
     }
 
@@ -149,8 +150,13 @@ impl Plan {
     pub(super) fn subscribers(&self, query: &Query) -> Option<(Arc<Vec<Subscriber>>, Duration)> {
         let place = self.entries.binary_search_by(|entry| entry.query.cmp(query)).ok()?;
         let subscribers = Arc::clone(&self.entries.get(place)?.subscribers);
-        let interval = period(&subscribers, self.read_time);
+        let interval = period(&subscribers, self.read_time());
         Some((subscribers, interval))
+    }
+
+    /// How slow the upstream is: the quickest of the last good readings, zero until there were enough.
+    fn read_time(&self) -> Duration {
+        self.took.iter().copied().min().flatten().unwrap_or_default()
     }
 
     /// When to come back.
@@ -200,13 +206,14 @@ impl Plan {
     pub(super) fn finish(&mut self, batch: &Batch, outcomes: Vec<Outcome>, now: Instant) -> Vec<Delivery> {
         let complete = outcomes.len() == batch.queries.len();
         if complete && !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Failed(_))) {
-            let took = (now - batch.started).as_secs_f64();
-            self.read_time = Some(self.read_time.map_or(took, |smoothed| smoothed + SMOOTHING * (took - smoothed)));
+            self.took.rotate_right(1);
+            self.took[0] = Some(now - batch.started);
         }
         // One draw for all: queries that were read together stay together.
         let spread = self.rng.random_range(-JITTER..=JITTER);
         let mut deliveries = Vec::with_capacity(outcomes.len());
         let mut outcomes = outcomes.into_iter();
+        let read_time = self.read_time();
         for (nth, query) in batch.queries.iter().enumerate() {
             let outcome = outcomes.next();
             let place = if batch.generation == self.generation {
@@ -215,7 +222,7 @@ impl Plan {
                 self.entries.binary_search_by(|entry| entry.query.cmp(query)).ok()
             };
             let Some(entry) = place.and_then(|place| self.entries.get_mut(place)) else { continue };
-            let interval = period(&entry.subscribers, self.read_time);
+            let interval = period(&entry.subscribers, read_time);
             entry.health = outcome.as_ref().map_or(Health::Cut, health);
             entry.failures = if entry.health == Health::Good { 0 } else { entry.failures.saturating_add(1) };
             let wait = backoff(interval, entry.failures);
@@ -247,7 +254,8 @@ impl Plan {
             return;
         }
         self.failures = self.failures.saturating_add(1);
-        let shortest = self.entries.iter().map(|entry| period(&entry.subscribers, self.read_time)).min();
+        let read_time = self.read_time();
+        let shortest = self.entries.iter().map(|entry| period(&entry.subscribers, read_time)).min();
         let wait = jittered(backoff(shortest.unwrap_or(BACKOFF_CAP), self.failures), spread);
         self.resume = Some((batch.started + wait).max(now));
     }
@@ -268,8 +276,8 @@ fn health(outcome: &Outcome) -> Health {
 }
 
 /// How often a query is read while all is well: the shortest interval that anybody asks.
-fn period(subscribers: &[Subscriber], read_time: Option<f64>) -> Duration {
-    let stretched = read_time.map_or(Duration::ZERO, |seconds| Duration::from_secs_f64(STRETCH * seconds));
+fn period(subscribers: &[Subscriber], read_time: Duration) -> Duration {
+    let stretched = read_time.saturating_mul(STRETCH);
     let in_force = |interval| match interval {
         Interval::Written(written) => written,
         Interval::Default(default) => default.max(stretched.min(STRETCH_CAP)),
