@@ -77,7 +77,7 @@ test-sources: ## the sources against real servers, without a cluster
 
 test-e2e: cluster-build build ## end-to-end tests on a real control plane with a real RabbitMQ
 	@# They wait for most of their time, so more than the cores run at once; those that measure seconds run after the rest.
-	$(RIG_ENV) $(BIN_ENV) RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} $(CARGO) test $(ALL) --test e2e -- $(if $(ARGS),$(ARGS),$(patsubst %,--skip %,$(TIMED) $(BUSY)))
+	$(RIG_ENV) $(BIN_ENV) RUST_TEST_THREADS=$${RUST_TEST_THREADS:-5} $(CARGO) test $(ALL) --test e2e -- $(if $(ARGS),$(ARGS),$(patsubst %,--skip %,$(TIMED) $(BUSY)))
 	$(if $(ARGS),,$(RIG_ENV) $(BIN_ENV) RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3} $(CARGO) test $(ALL) --test e2e -- $(TIMED))
 	$(if $(ARGS),,$(RIG_ENV) $(BIN_ENV) $(CARGO) test $(ALL) --test e2e -- $(BUSY))
 

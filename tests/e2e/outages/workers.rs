@@ -21,7 +21,7 @@ pub const FULL: i32 = 4;
 /// For everything that is not what is measured.
 const SOON: Duration = Duration::from_secs(60);
 /// A failing broker is asked each 5.5 s at the longest; the rest is for a busy machine.
-const RECOVERY: Duration = Duration::from_secs(15);
+const RECOVERY: Duration = Duration::from_secs(30);
 
 /// One object: its own name, which is its Deployment's and its queue's too, and its broker's URL.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ impl Workers {
     /// Watches an outage that has begun: nothing moves for `window`, and the objects say why.
     pub async fn endure(&self, window: Duration) -> anyhow::Result<()> {
         try_join_all(self.all.iter().map(async |worker| {
-            let told = self.told(worker, window);
+            let told = self.told(worker);
             let still = self.log.never(&worker.name, window, "a move in an outage", |row| row.spec != FULL);
             tokio::try_join!(told, still).map(drop)
         }))
@@ -90,9 +90,9 @@ impl Workers {
 
     /// The conditions say that and why the object cannot be read. The reason may change on the way there: where the machine
     /// is busy, an answer that comes late is told as one that did not come first.
-    async fn told(&self, worker: &Worker, deadline: Duration) -> anyhow::Result<()> {
+    async fn told(&self, worker: &Worker) -> anyhow::Result<()> {
         let Worker { name, says, .. } = worker;
-        eventually(deadline, "the object says why it cannot be read", async || {
+        eventually(SOON, "the object says why it cannot be read", async || {
             let ready = self.ns.condition(name, "Ready").await?;
             ensure!(ready["status"] == "False" && ready["reason"] == "TriggerError", "{name}: {ready}");
             let message = ready["message"].as_str().unwrap_or_default();
