@@ -9,6 +9,7 @@ use windlass_crd::{Inputs, ScaledObjectSpec, validate};
 use windlass_decision::{Activity, Hand, Observation, Outcome, Pause, Reading, Sample, State, decide};
 
 use super::*;
+use crate::seen::ScalingActive;
 use crate::status;
 
 /// One object with one queue, at a time of its own.
@@ -95,6 +96,7 @@ impl Stage {
             decision: &decision,
             plural: "deployments",
             hpa_trouble: None,
+            hpa,
             generation: self.object.generation,
         };
         let wanted = status::decided(&self.object.status, seen, true, self.now);
@@ -187,6 +189,42 @@ fn a_pause_in_one_direction_disables_it_in_the_hpa_and_gives_it_back() {
     stage.object.status = stage.plan(Some(20.0), Some(&paused)).1;
     stage.object.hand = Ok(Hand::default());
     assert_eq!(names(&stage.plan(Some(20.0), Some(&paused)).0), ["hpa", "status", "event"]);
+}
+
+#[test]
+fn what_the_hpa_says_of_itself_is_told_in_kedas_words_and_its_message_is_no_reason_to_write() {
+    let mut stage = Stage::new(2);
+    let said = |active: Option<(bool, &str, &str)>| SeenHpa {
+        scaling_active: active.map(|(is_true, reason, message)| {
+            Arc::new(ScalingActive { is_true, reason: reason.to_owned(), message: message.to_owned() })
+        }),
+        ..stage_hpa()
+    };
+    let told = |status: &ScaledObjectStatus| {
+        let condition = status.conditions.iter().flatten().find(|condition| condition.type_ == types::HPA_ACTIVE);
+        condition.map(|condition| (condition.status.clone(), condition.reason.clone(), condition.message.clone()))
+    };
+    let words = |status: &str, reason: &str, message: &str| Some((status.into(), reason.into(), message.into()));
+    let look = |stage: &mut Stage, hpa: &SeenHpa| {
+        let (effects, status) = stage.plan(Some(20.0), Some(hpa));
+        stage.object.status = status;
+        (names(&effects).contains(&"status"), told(&stage.object.status))
+    };
+    assert_eq!(look(&mut stage, &said(None)), (true, None), "before the first sync nothing is said");
+    let valid = said(Some((true, "ValidMetricFound", "20 of 10")));
+    assert_eq!(look(&mut stage, &valid), (true, words("True", "ValidMetricFound", "20 of 10")));
+    let moved = said(Some((true, "ValidMetricFound", "21 of 10")));
+    assert_eq!(look(&mut stage, &moved), (false, words("True", "ValidMetricFound", "20 of 10")));
+    let broken = said(Some((false, "FailedGetExternalMetric", "no answer")));
+    let unavailable = words("False", "HPAMetricsUnavailable", "FailedGetExternalMetric: no answer");
+    assert_eq!(look(&mut stage, &broken), (true, unavailable.clone()));
+    assert_eq!(look(&mut stage, &said(None)), (false, unavailable), "nothing new is known");
+    let off = said(Some((false, "ScalingDisabled", "zero replicas")));
+    assert_eq!(look(&mut stage, &off), (true, words("True", "ScalingDisabled", "zero replicas")));
+}
+
+fn stage_hpa() -> SeenHpa {
+    Stage::new(2).hpa()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec};
@@ -54,6 +55,19 @@ pub struct SeenHpa {
     pub meta: ObjectMeta,
     /// Its spec.
     pub spec: HorizontalPodAutoscalerSpec,
+    /// Whether it can scale, by its own words; `None` before its first sync.
+    pub scaling_active: Option<Arc<ScalingActive>>,
+}
+
+/// The condition `ScalingActive` of an HPA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScalingActive {
+    /// Whether it can scale.
+    pub is_true: bool,
+    /// The reason.
+    pub reason: String,
+    /// The words for a person.
+    pub message: String,
 }
 
 /// A target as it was last seen.
@@ -117,11 +131,21 @@ impl From<HorizontalPodAutoscaler> for SeenHpa {
     fn from(hpa: HorizontalPodAutoscaler) -> Self {
         let mut meta = hpa.metadata;
         meta.managed_fields = None;
+        let conditions = hpa.status.and_then(|status| status.conditions).unwrap_or_default();
+        let active = conditions.into_iter().find(|condition| condition.type_ == "ScalingActive");
+        let scaling_active = active.filter(|condition| condition.status != "Unknown").map(|condition| {
+            Arc::new(ScalingActive {
+                is_true: condition.status == "True",
+                reason: condition.reason.unwrap_or_default(),
+                message: condition.message.unwrap_or_default(),
+            })
+        });
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
             version: version(&meta),
             meta,
             spec: hpa.spec.unwrap_or_default(),
+            scaling_active,
         }
     }
 }

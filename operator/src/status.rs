@@ -13,7 +13,7 @@ use windlass_decision::{
 };
 use windlass_sources::ConfigError;
 
-use crate::seen::SeenObject;
+use crate::seen::{SeenHpa, SeenObject};
 
 /// What is known of an object that could be decided about.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,8 @@ pub struct Decided<'a> {
     pub plural: &'a str,
     /// Why the HPA cannot be written, if it cannot.
     pub hpa_trouble: Option<&'a str>,
+    /// The HPA of this object, if there is one.
+    pub hpa: Option<&'a SeenHpa>,
     /// The generation that `valid` was made from.
     pub generation: i64,
 }
@@ -77,7 +79,7 @@ pub fn decided(
     same_failures: bool,
     now: Timestamp,
 ) -> ScaledObjectStatus {
-    let Decided { valid, observation, decision, plural, hpa_trouble, generation } = seen;
+    let Decided { valid, observation, decision, plural, hpa_trouble, hpa, generation } = seen;
     let generation = Some(generation);
     let old = before.conditions.as_deref();
     let make = |kind, (status, reason, message): (&str, &str, String)| {
@@ -96,6 +98,14 @@ pub fn decided(
         before.last_active_time.clone()
     };
     let target = &valid.target;
+    let hpa_active = hpa.and_then(|hpa| hpa_active(hpa, old)).map(|said| make(types::HPA_ACTIVE, said));
+    let mut conditions = vec![
+        make(types::READY, ready),
+        make(types::ACTIVE, active),
+        make(types::FALLBACK, fallback(valid, observation, decision)),
+        make(types::PAUSED, paused(observation.hand)),
+    ];
+    conditions.extend(hpa_active);
     let names: Vec<_> = valid.config.triggers().iter().map(|trigger| trigger.metric_name.clone()).collect();
     ScaledObjectStatus {
         observed_generation: generation,
@@ -108,12 +118,7 @@ pub fn decided(
         }),
         original_replica_count: before.original_replica_count.or_else(|| i32::try_from(observation.replicas).ok()),
         last_active_time,
-        conditions: Some(vec![
-            make(types::READY, ready),
-            make(types::ACTIVE, active),
-            make(types::FALLBACK, fallback(valid, observation, decision)),
-            make(types::PAUSED, paused(observation.hand)),
-        ]),
+        conditions: Some(conditions),
         health: Some(health(valid, observation, now)),
         triggers_activity: Some(activity(valid, observation, before, now)),
         hpa_name: Some(valid.hpa_name.clone()),
@@ -214,6 +219,23 @@ fn active<'a>(verdict: Verdict, observation: &Observation, old: Option<&'a [Cond
             _ => said("Unknown", "UnknownState", "the sources cannot be read; the replicas stay as they are"),
         },
     }
+}
+
+/// What the HPA says of itself, in KEDA's words: at zero replicas it is switched off, which is no fault. Its message changes
+/// with its metrics, and is kept as long as the rest stays the same.
+fn hpa_active<'a>(hpa: &'a SeenHpa, old: Option<&'a [Condition]>) -> Option<Said<'a>> {
+    let kept = old.and_then(|old| old.iter().find(|condition| condition.type_ == types::HPA_ACTIVE));
+    let Some(said) = &hpa.scaling_active else {
+        return kept.map(|kept| (kept.status.as_str(), kept.reason.as_str(), kept.message.clone()));
+    };
+    let (status, reason, message) = match (said.is_true, said.reason.as_str()) {
+        (true, "") => ("True", "HPAActive", said.message.clone()),
+        (true, reason) => ("True", reason, said.message.clone()),
+        (false, "ScalingDisabled") => ("True", "ScalingDisabled", said.message.clone()),
+        (false, reason) => ("False", "HPAMetricsUnavailable", format!("{reason}: {}", said.message)),
+    };
+    let same = kept.filter(|kept| (kept.status.as_str(), kept.reason.as_str()) == (status, reason));
+    Some((status, reason, same.map_or_else(|| limited(&message), |kept| kept.message.clone())))
 }
 
 /// Without a count: a figure that grows with each reading would be a write for each reading.

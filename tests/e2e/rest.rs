@@ -59,6 +59,13 @@ fn at_rest_the_operator_writes_nothing_but_its_lease() {
             let active = n < ACTIVE;
             log.wait_for(name, i32::from(active), SOON).await?;
             ns.wait_condition(name, "Active", if active { "True" } else { "False" }, SOON).await?;
+            let reason = if active { "ValidMetricFound" } else { "ScalingDisabled" };
+            eventually(SOON, "the HPA's sync is told", async || {
+                let told = ns.condition(name, "HPAActive").await?;
+                ensure!(told["status"] == "True" && told["reason"] == reason, "{name}: {told}");
+                Ok(())
+            })
+            .await?;
         }
         let audit = rig.audit();
         eventually(SOON, "the start is over", async || {

@@ -18,6 +18,8 @@ pub mod condition_type {
     pub const FALLBACK: &str = "Fallback";
     /// Scaling is paused by hand.
     pub const PAUSED: &str = "Paused";
+    /// The HPA can scale, as it says itself by its condition `ScalingActive`.
+    pub const HPA_ACTIVE: &str = "HPAActive";
 }
 
 /// What is known of a `ScaledObject`.

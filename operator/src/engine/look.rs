@@ -14,7 +14,7 @@ use crate::engine::memory::{Basis, Memory};
 use crate::external_metrics::{ServedMetric, ServedValue};
 use crate::key::ObjectKey;
 use crate::plan::{self, Effect, Note, Snapshot, plan, refuse};
-use crate::seen::{SeenObject, SeenTarget};
+use crate::seen::{SeenHpa, SeenObject, SeenTarget};
 use crate::status;
 use crate::world::Looked;
 
@@ -214,7 +214,10 @@ impl Engine {
 
     fn plan(&self, seen: &Seen<'_>, memory: &mut Memory) -> Vec<Effect> {
         let Seen { key, object, valid, target, resource, observation, decision, now } = seen;
-        let basis = basis(seen, memory);
+        // One of another object under the same name is not this one's: it must not be compared, let alone overwritten.
+        let found = self.world.hpas.get(&ObjectKey::of(key.group, &key.namespace, &valid.hpa_name));
+        let ours = found.filter(|hpa| hpa.owner(key.group) == Some(&*key.name) && !memory.has_deleted(hpa));
+        let basis = basis(seen, ours.as_deref(), memory);
         let settled = memory.status_right_at.as_ref() == Some(&basis);
         let current = memory.current_status(object).clone();
         let is_heard = status::is_heard(observation) || decision.verdict.write().is_some();
@@ -223,7 +226,8 @@ impl Engine {
             let hpa_trouble = memory.hpa_trouble.as_ref().map(|(trouble, _)| trouble.as_str());
             let generation = memory.generation.unwrap_or(object.generation);
             let plural = &resource.plural;
-            let said = status::Decided { valid, observation, decision, plural, hpa_trouble, generation };
+            let hpa = ours.as_deref().filter(|_| observation.hand.pause.is_none());
+            let said = status::Decided { valid, observation, decision, plural, hpa_trouble, hpa, generation };
             let whole = status::decided(&current, said, memory.failing == basis.failing, *now);
             self.world.keda.fitted(key.group, whole)
         });
@@ -235,9 +239,6 @@ impl Engine {
             memory.status_right_at = (!changed).then_some(basis);
         }
 
-        // One of another object under the same name is not this one's: it must not be compared, let alone overwritten.
-        let found = self.world.hpas.get(&ObjectKey::of(key.group, &key.namespace, &valid.hpa_name));
-        let ours = found.filter(|hpa| hpa.owner(key.group) == Some(&*key.name) && !memory.has_deleted(hpa));
         if observation.hand.pause.is_some() {
             // It is to be gone: what was written before the pause must not be believed to be there.
             memory.forget_hpa();
@@ -352,7 +353,7 @@ fn last_active(status: &ScaledObjectStatus, replicas: u32, now: Timestamp) -> Op
     written.or_else(|| (plan::tells_activation(status) && replicas > 0).then_some(now))
 }
 
-fn basis(seen: &Seen<'_>, memory: &Memory) -> Basis {
+fn basis(seen: &Seen<'_>, hpa: Option<&SeenHpa>, memory: &Memory) -> Basis {
     let bit = |index: usize| 1_u64.checked_shl(u32::try_from(index).unwrap_or(u32::MAX)).unwrap_or(0);
     let Seen { object, valid, observation, decision, now, .. } = seen;
     let mut basis = Basis {
@@ -363,6 +364,7 @@ fn basis(seen: &Seen<'_>, memory: &Memory) -> Basis {
         generation: object.generation,
         version: memory.status_version(object),
         trouble: memory.hpa_trouble.is_some(),
+        hpa_active: hpa.and_then(|hpa| hpa.scaling_active.clone()),
         fallback: in_fallback(observation, &valid.config).fold(0, |bits, index| bits | bit(index)),
     };
     for (index, (trigger, reading)) in valid.config.triggers().iter().zip(&observation.triggers).enumerate() {

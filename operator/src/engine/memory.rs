@@ -13,7 +13,7 @@ use windlass_sources::{ConfigError, Given};
 use crate::apply::Applied;
 use crate::environment::Containers;
 use crate::mutant::{self, Mutant};
-use crate::seen::{SeenHpa, SeenObject, SeenTarget};
+use crate::seen::{ScalingActive, SeenHpa, SeenObject, SeenTarget};
 
 /// How long a written HPA is believed in although the watch does not show it: it may have been deleted meanwhile.
 const BELIEF: Duration = Duration::from_secs(10);
@@ -86,6 +86,7 @@ pub(super) struct Basis {
     pub version: u64,
     pub trouble: bool,
     pub fallback: u64,
+    pub hpa_active: Option<Arc<ScalingActive>>,
 }
 
 /// What references came to.
