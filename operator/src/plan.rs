@@ -301,3 +301,7 @@ impl Scale {
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "plan_property.rs"]
+mod property;
