@@ -1,5 +1,6 @@
 //! What is measured, and with what: a control plane at the defaults of Kubernetes, a broker at its own, one operator.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,7 +12,7 @@ use kube::api::{DynamicObject, PostParams};
 use serde_json::Value;
 use windlass_tests::objects::{deployment, scaled_object, scaled_objects};
 use windlass_tests::{
-    Entry, Manifests, OPERATOR_USER, Operator, OperatorOptions, Rabbit, RabbitOptions, Rig, RigOptions,
+    Entry, Manifests, OPERATOR_USER, Operator, OperatorOptions, Rabbit, RabbitOptions, Rig, RigOptions, ports, scratch,
 };
 
 use crate::progress;
@@ -29,6 +30,8 @@ pub struct Bed {
     pub rabbit: Rabbit,
     /// The operator.
     pub operator: Operator,
+    /// Where it receives webhooks.
+    pub webhooks: SocketAddr,
 }
 
 impl Bed {
@@ -37,17 +40,22 @@ impl Bed {
     /// # Errors
     /// When one does not come up.
     pub async fn start(operator_log: &str) -> anyhow::Result<Self> {
-        progress(format!("starting the control plane and RabbitMQ in {}", windlass_tests::scratch::root().display()));
+        progress(format!("starting the control plane and RabbitMQ in {}", scratch::root().display()));
         let broker = RabbitOptions { stats_secs: 5, ..RabbitOptions::default() };
         let (rig, rabbit) = tokio::try_join!(Rig::start(RigOptions::product()), Rabbit::start(broker))?;
         let manifests = Manifests::repository()?;
         rig.install(&manifests).await?;
-        let mut options = OperatorOptions::default().arg(&format!("--log-level={operator_log}"));
+        let webhooks = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::single()?));
+        let data = scratch::dir("webhooks")?;
+        let mut options = OperatorOptions::default()
+            .arg(&format!("--log-level={operator_log}"))
+            .arg(&format!("--webhook-address={webhooks}"))
+            .arg(&format!("--data-dir={}", data.display()));
         options.env = environment(&manifests);
         let operator = Operator::start(&rig, options).await?;
         operator.wait_ready(SOON).await?;
         operator.wait_leading(&rig, SOON).await?;
-        Ok(Self { rig, rabbit, operator })
+        Ok(Self { rig, rabbit, operator, webhooks })
     }
 
     /// The file of the operator's log.

@@ -9,6 +9,7 @@ mod metrics;
 mod stats;
 mod table;
 mod watch;
+mod webhook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,6 +63,8 @@ struct Args {
 enum Part {
     /// Publish -> `/scale` written -> all ready.
     Latency,
+    /// A webhook's event -> `/scale` written, beside bare writes.
+    Webhook,
     /// Time and writes until many new objects are Ready.
     Adopt,
     /// Many sources that wake at one instant.
@@ -101,6 +104,10 @@ async fn bench(args: Args) -> anyhow::Result<()> {
 async fn parts(args: &Args, bed: &mut Bed, table: &mut Table) -> anyhow::Result<()> {
     if args.wants(Part::Latency) {
         latency::measure(bed, args.runs, table).await?;
+    }
+    if args.wants(Part::Webhook) {
+        // Each is short: a 99th percentile wants many.
+        webhook::measure(bed, args.runs.saturating_mul(4), table).await?;
     }
     let many = [Part::Adopt, Part::Wake, Part::Metrics, Part::Rest, Part::Restart];
     if many.iter().any(|part| args.wants(*part)) {
