@@ -24,4 +24,9 @@ pub struct Check {
 pub trait Health: Send + Sync + 'static {
     /// What must be so before this process is ready. Ready means every check is ok; a stand-by can be ready.
     fn checks(&self) -> Vec<Check>;
+
+    /// What a person who looks should know although it is no reason not to be ready, a line each.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

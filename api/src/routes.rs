@@ -20,7 +20,8 @@ pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.
 ///
 /// - `GET /healthz`: 200 as long as the process answers. It says nothing of the cluster or of brokers, so that an outage
 ///   elsewhere never makes the kubelet kill the operator.
-/// - `GET /readyz`: 200 when every check is ok, else 503; the body names what is missing, one line a check.
+/// - `GET /readyz`: 200 when every check is ok, else 503; the body names what is missing, one line a check. After `ok` come
+///   remarks, one line each.
 /// - `GET /metrics`: the registry as OpenMetrics text.
 pub fn router(health: Arc<dyn Health>, registry: Arc<Registry>) -> Router {
     Router::new()
@@ -38,7 +39,11 @@ async fn ready(State(health): State<Arc<dyn Health>>) -> (StatusCode, String) {
         // Writing to a String does not fail.
         let _ = writeln!(missing, "{}{separator}{detail}", check.name);
     }
-    if missing.is_empty() { (StatusCode::OK, "ok\n".to_owned()) } else { (StatusCode::SERVICE_UNAVAILABLE, missing) }
+    if !missing.is_empty() {
+        return (StatusCode::SERVICE_UNAVAILABLE, missing);
+    }
+    let remarks = health.remarks().into_iter().map(|remark| format!("{}\n", remark.replace(['\n', '\r'], " ")));
+    (StatusCode::OK, std::iter::once("ok\n".to_owned()).chain(remarks).collect())
 }
 
 async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
@@ -106,6 +111,28 @@ mod tests {
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(body, "scaledobjects listed: 403 forbidden\ncertificate\n");
         assert_eq!(kind.as_deref(), Some("text/plain; charset=utf-8"));
+    }
+
+    struct Remarking;
+
+    impl Health for Remarking {
+        fn checks(&self) -> Vec<Check> {
+            vec![LISTED]
+        }
+
+        fn remarks(&self) -> Vec<String> {
+            vec!["only watches\nfor now".to_owned()]
+        }
+    }
+
+    #[tokio::test]
+    async fn a_remark_comes_after_ok_and_is_no_reason_not_to_be_ready() {
+        let request = Request::builder().uri("/readyz").body(Body::empty()).expect("a request");
+        let app = router(Arc::new(Remarking), Arc::new(Registry::default()));
+        let response = app.oneshot(request).await.expect("infallible");
+        assert_eq!(response.status(), StatusCode::OK);
+        let body = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
+        assert_eq!(body, "ok\nonly watches for now\n");
     }
 
     #[tokio::test]

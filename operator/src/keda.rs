@@ -1,12 +1,15 @@
-//! What the operator has to know of KEDA itself where it serves KEDA's objects: whether KEDA lives, and which fields the
-//! status of the installed resource type has. It looks; it never writes anything of KEDA's.
+//! What the operator has to know of KEDA itself where it serves KEDA's objects: whether KEDA lives (its Lease, and who serves
+//! the external metrics API), and which fields the status of the installed resource type has. It looks; it never writes
+//! anything of KEDA's.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::api::ListParams;
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -17,6 +20,7 @@ use windlass_crd::{Group, ScaledObjectStatus};
 
 use crate::backoff::WatchBackoff;
 use crate::cache::{Cache, Scope, keep};
+use crate::certificates::{API_SERVICE, SERVICE};
 use crate::key::ObjectKey;
 
 /// The name of KEDA's Lease, in whatever namespace it runs.
@@ -26,13 +30,68 @@ const CRD: &str = "scaledobjects.keda.sh";
 /// How long after its Lease has run out or was given up KEDA is waited for: it may be restarted, and clocks differ.
 const GRACE: SignedDuration = SignedDuration::from_secs(30);
 
-/// How often the Lease is looked at. It is listed and not watched: a watch that hangs would make KEDA look dead.
+/// How often the signs of KEDA are looked at. The Lease is listed and not watched: a watch that hangs would make KEDA look dead.
 const LOOK: Duration = Duration::from_secs(5);
 /// A look that is older than this says nothing any more.
 const STALE: Duration = Duration::from_secs(20);
 
-/// When the Lease of KEDA was last looked at, and until when it is KEDA's; `None` if there is none.
-type Looked = (Instant, Option<Timestamp>);
+/// What was seen of KEDA, and when.
+#[derive(Debug, Clone)]
+struct Looked {
+    at: Instant,
+    /// Until when its Lease lasts; `None` if there is none.
+    until: Option<Timestamp>,
+    /// The Service that answers the external metrics API, if it is not ours.
+    server: Option<Arc<str>>,
+}
+
+/// A sign that KEDA lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sign {
+    /// Nobody knows whether it does.
+    Unknown,
+    /// Its Lease lasts.
+    Lease,
+    /// It answers the external metrics API, by this Service.
+    Metrics(Arc<str>),
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => write!(
+                f,
+                "KEDA's Lease {LEASE} or the APIService {API_SERVICE} cannot be read, so that Windlass only watches the objects of \
+                 keda.sh; check the operator's rights"
+            ),
+            Self::Lease => write!(
+                f,
+                "KEDA itself runs, or did so just now (its Lease {LEASE}), so that Windlass only watches the objects of keda.sh; it \
+                 takes over once the Lease has run out"
+            ),
+            Self::Metrics(service) => write!(
+                f,
+                "the external metrics API is served by {service}, so that Windlass only watches the objects of keda.sh; stop KEDA \
+                 and apply deploy/manifests/60-apiservice.yaml"
+            ),
+        }
+    }
+}
+
+/// The Service that answers the external metrics API, if it is KEDA's by its name or by the label that KEDA's chart and
+/// manifests set. One that does not answer is no sign of life, and another's is none of KEDA.
+fn kedas_server(service: &APIService) -> Option<Arc<str>> {
+    let owner = service.spec.as_ref()?.service.as_ref()?;
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    let (name, place) = (part(&owner.name), part(&owner.namespace));
+    let conditions = service.status.as_ref().and_then(|status| status.conditions.as_ref())?;
+    let answers = conditions.iter().any(|condition| condition.type_ == "Available" && condition.status == "True");
+    let labels = service.metadata.labels.as_ref();
+    let part_of = labels.and_then(|labels| labels.get("app.kubernetes.io/part-of")).map_or("", String::as_str);
+    // The label stays where our APIService was applied over KEDA's.
+    let is_kedas = name != SERVICE && (name.contains("keda") || part_of.contains("keda"));
+    (answers && is_kedas).then(|| format!("{place}/{name}").into())
+}
 
 /// Until when KEDA leads, by one Lease. One that was given up counts too: whoever gives it up may be on its way to come back.
 fn held_until(lease: &Lease) -> Option<Timestamp> {
@@ -106,7 +165,7 @@ fn pruned(value: Value, schema: &Value) -> Value {
 /// What is known of KEDA.
 #[derive(Debug)]
 pub struct Keda {
-    lease: watch::Sender<Option<Looked>>,
+    looked: watch::Sender<Option<Looked>>,
     shapes: Arc<Cache<Shape>>,
 }
 
@@ -115,15 +174,18 @@ impl Keda {
     #[must_use]
     pub fn new() -> Self {
         let scope = [Scope { is_optional: true, ..Scope::default() }];
-        Self { lease: watch::Sender::new(None), shapes: Arc::new(Cache::new(&scope)) }
+        Self { looked: watch::Sender::new(None), shapes: Arc::new(Cache::new(&scope)) }
     }
 
-    /// Until when KEDA leads at least, if it does at `now`: so long its objects are its own. As long as nobody knows, it does.
+    /// The sign that KEDA lives at `now`, if there is one: so long its objects are its own. That nobody knows is one.
     #[must_use]
-    pub fn lives_until(&self, now: Timestamp) -> Option<Timestamp> {
-        match *self.lease.borrow() {
-            Some((at, until)) if at.elapsed() < STALE => until.filter(|until| *until > now),
-            _ => now.checked_add(SignedDuration::from_secs(1)).ok(),
+    pub fn sign(&self, now: Timestamp) -> Option<Sign> {
+        match &*self.looked.borrow() {
+            Some(Looked { at, until, server }) if at.elapsed() < STALE => {
+                let leads = until.is_some_and(|until| until > now);
+                leads.then_some(Sign::Lease).or_else(|| server.clone().map(Sign::Metrics))
+            }
+            _ => Some(Sign::Unknown),
         }
     }
 
@@ -139,25 +201,28 @@ impl Keda {
         }
     }
 
-    /// Waits until the resource type and the Lease have been looked for.
+    /// Waits until the resource type and the signs of life have been looked for.
     pub async fn listed(&self) {
         self.shapes.listed().await;
         // The sender lives in `self`, so this cannot fail.
-        let _ = self.lease.subscribe().wait_for(Option::is_some).await;
+        let _ = self.looked.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Looks at the Lease for ever.
-    pub(crate) async fn follow_lease(&self, client: Client) {
+    /// Looks for signs of life for ever.
+    pub(crate) async fn look_out(&self, client: Client) {
+        let services: Api<APIService> = Api::all(client.clone());
         let api: Api<Lease> = Api::all(client);
         let named = ListParams::default().fields(&format!("metadata.name={LEASE}"));
         let mut failing = false;
         loop {
             let at = Instant::now();
-            match tokio::time::timeout(LOOK, api.list(&named)).await {
-                Ok(Ok(leases)) => {
+            let both = async { tokio::try_join!(api.list(&named), services.get_opt(API_SERVICE)) };
+            match tokio::time::timeout(LOOK, both).await {
+                Ok(Ok((leases, service))) => {
                     failing = false;
                     let until = leases.items.iter().filter_map(held_until).max();
-                    self.lease.send_replace(Some((at, until)));
+                    let server = service.and_then(|service| kedas_server(&service));
+                    self.looked.send_replace(Some(Looked { at, until, server }));
                 }
                 failed if !std::mem::replace(&mut failing, true) => {
                     let why = failed.map_or_else(
@@ -166,7 +231,7 @@ impl Keda {
                     );
                     tracing::warn!(
                         why,
-                        "KEDA's Lease {LEASE} cannot be read; KEDA's objects are left alone until it can be"
+                        "KEDA's Lease {LEASE} or APIService {API_SERVICE} cannot be read; KEDA's objects are left alone until they can be"
                     );
                 }
                 _ => {}
@@ -226,17 +291,35 @@ mod tests {
         assert_eq!(held_until(&lease("", 1)), Some(at("2026-11-26T00:00:31Z")));
 
         let (keda, now) = (Keda::new(), at("2026-11-26T00:00:10Z"));
-        assert!(keda.lives_until(now).is_some(), "nobody knows");
-        let knows = |until| {
-            keda.lease.send_replace(Some((Instant::now(), until)));
+        assert_eq!(keda.sign(now), Some(Sign::Unknown));
+        let knows = |until, server: Option<&str>| {
+            keda.looked.send_replace(Some(Looked { at: Instant::now(), until, server: server.map(Arc::from) }));
         };
-        knows(None);
-        assert_eq!(keda.lives_until(now), None);
-        knows(Some(at("2026-11-26T00:00:45Z")));
-        assert_eq!(keda.lives_until(now), Some(at("2026-11-26T00:00:45Z")));
-        assert_eq!(keda.lives_until(at("2026-11-26T00:00:45Z")), None);
-        knows(None);
+        knows(None, None);
+        assert_eq!(keda.sign(now), None);
+        let end = at("2026-11-26T00:00:45Z");
+        knows(Some(end), None);
+        assert_eq!((keda.sign(now), keda.sign(end)), (Some(Sign::Lease), None));
+        let server = Some(Sign::Metrics("keda/keda-operator-metrics-apiserver".into()));
+        knows(Some(end), Some("keda/keda-operator-metrics-apiserver"));
+        assert_eq!((keda.sign(now), keda.sign(end)), (Some(Sign::Lease), server));
+        knows(None, None);
         tokio::time::advance(STALE).await;
-        assert!(keda.lives_until(now).is_some(), "nobody knows any more");
+        assert_eq!(keda.sign(now), Some(Sign::Unknown), "nobody knows any more");
+    }
+
+    #[test]
+    fn a_metrics_server_of_kedas_that_answers_is_a_sign_of_life() {
+        let server = |namespace: &str, name: &str, available: &str| {
+            let service: APIService = serde_json::from_value(json!({"metadata": {},
+                "spec": {"groupPriorityMinimum": 100, "versionPriority": 100, "service": {"namespace": namespace, "name": name}},
+                "status": {"conditions": [{"type": "Available", "status": available}]}}))
+            .expect("an APIService");
+            kedas_server(&service).map(|server| server.to_string())
+        };
+        assert_eq!(server("windlass-system", "windlass-metrics", "True"), None);
+        assert_eq!(server("monitoring", "datadog-cluster-agent", "True"), None, "not KEDA");
+        assert_eq!(server("keda", "keda-metrics-apiserver", "True").as_deref(), Some("keda/keda-metrics-apiserver"));
+        assert_eq!(server("keda", "keda-metrics-apiserver", "False"), None, "it was stopped");
     }
 }

@@ -137,7 +137,7 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
     let table = ServedTable::new(Some(answers));
     tasks.spawn(process.own(stop.clone().run_until_cancelled_owned(pass_on(answered, queue.clone()))));
 
-    let health = windlass_api::router(Arc::new(Listed(world.clone())), telemetry.registry());
+    let health = windlass_api::router(Arc::new(Listed(world.clone(), clock.clone())), telemetry.registry());
     let serving = match doors {
         Doors::HandedOver(take) => {
             let surface = Surface::new(table.clone(), leads.clone(), clock.clone(), telemetry.clone());
@@ -278,7 +278,7 @@ async fn pass_on(mut answered: mpsc::UnboundedReceiver<Answered>, queue: Arc<Que
 }
 
 /// Ready once objects are listed, on stand-bys too.
-struct Listed(Arc<World>);
+struct Listed(Arc<World>, Arc<dyn Clock>);
 
 impl Health for Listed {
     fn checks(&self) -> Vec<Check> {
@@ -287,5 +287,9 @@ impl Health for Listed {
             check("scaledobjects listed", self.0.objects.is_listed()),
             check("horizontalpodautoscalers listed", self.0.hpas.is_listed()),
         ]
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.0.kedas_sign(self.1.now()).map(|sign| sign.to_string()).into_iter().collect()
     }
 }

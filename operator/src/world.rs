@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::watcher;
@@ -18,7 +19,7 @@ use windlass_sources::Process;
 use crate::backoff::WatchBackoff;
 use crate::cache::{Cache, Scope, keep};
 use crate::deadline::answered_in_time;
-use crate::keda::Keda;
+use crate::keda::{Keda, Sign};
 use crate::key::ObjectKey;
 use crate::owners::Owners;
 use crate::queue::Queue;
@@ -131,9 +132,14 @@ impl World {
 
     fn watch_keda(self: &Arc<Self>) {
         let (keda, client) = (self.keda.clone(), self.client.0.clone());
-        self.spawn(async move { keda.follow_lease(client).await });
+        self.spawn(async move { keda.look_out(client).await });
         let (keda, client, backoff) = (self.keda.clone(), self.client.0.clone(), self.next_backoff());
         self.spawn(async move { keda.watch_type(client, backoff).await });
+    }
+
+    /// The sign that KEDA itself lives, where its objects are served and there is one.
+    pub fn kedas_sign(&self, now: Timestamp) -> Option<Sign> {
+        if self.groups.contains(&Group::Keda) { self.keda.sign(now) } else { None }
     }
 
     /// Waits for the watches to end, after `stop`.

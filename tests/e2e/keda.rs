@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use jiff::SignedDuration;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -147,8 +148,39 @@ fn a_take_over_from_keda_moves_nothing_and_makes_nothing_anew() {
         let early = ours().await?;
         ensure!(early.is_empty(), "written while KEDA lives: {early:?}");
 
-        // It has stopped: everything goes on from where it was.
+        let readyz = async || {
+            let answer = reqwest::get(format!("{}/readyz", operator.health_url())).await?.error_for_status()?;
+            anyhow::Ok(answer.text().await?)
+        };
+        let says = readyz().await?;
+        ensure!(says.starts_with("ok\nKEDA itself runs"), "a stand-by of KEDA says {says:?}");
+
+        // Its operator has stopped, and its metrics server has not: whoever answers the HPAs still is KEDA.
+        let services: Api<APIService> = Api::all(rig.client());
+        let (metrics, params) = ("v1beta1.external.metrics.k8s.io", PatchParams::default());
+        let ours_before = json!(services.get(metrics).await?.spec);
+        let port = &ours_before["service"]["port"];
+        let theirs = json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "keda-metrics-apiserver", "namespace": windlass_tests::SYSTEM_NAMESPACE},
+            "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}});
+        apply(&rig.client(), &theirs).await?;
+        // Its certificate is for another name.
+        let change =
+            json!({"service": {"name": "keda-metrics-apiserver"}, "insecureSkipTLSVerify": true, "caBundle": null});
+        services.patch(metrics, &params, &Patch::Merge(json!({"spec": change}))).await?;
         apply(&rig.client(), &leases("2026-01-01T00:00:00.000000Z")).await?;
+        eventually(SOON, "the metrics API is the sign", async || {
+            let says = readyz().await?;
+            ensure!(says.contains("is served by windlass-system/keda-metrics-apiserver"), "{says}");
+            Ok(())
+        })
+        .await?;
+        let early = ours().await?;
+        ensure!(early.is_empty(), "written while KEDA's metrics server lives: {early:?}");
+
+        // It has stopped: everything goes on from where it was.
+        let ours_again = json!({"service": {"name": "windlass-metrics"}, "insecureSkipTLSVerify": false, "caBundle": ours_before["caBundle"]});
+        services.patch(metrics, &params, &Patch::Merge(json!({"spec": ours_again}))).await?;
         eventually(SOON, "the metric is served", async || {
             ns.external_metric(&format!("s0-rabbitmq-{}", ns.name()), "web").await.map(drop)
         })

@@ -12,6 +12,7 @@ use windlass_decision::{Decision, Hand, Observation, State, decide, in_fallback}
 use crate::engine::Engine;
 use crate::engine::memory::{Basis, Memory};
 use crate::external_metrics::{ServedMetric, ServedValue};
+use crate::keda::Sign;
 use crate::key::ObjectKey;
 use crate::plan::{self, Effect, Note, Snapshot, plan, refuse};
 use crate::seen::{SeenHpa, SeenObject, SeenTarget};
@@ -66,7 +67,7 @@ impl Engine {
         memory.recheck = None;
         self.keep_understood(key, &object, memory);
         let effects = match (memory.valid.clone(), &object.hand) {
-            _ if self.kedas_own_until(key).is_some() => self.stand_back(key, memory),
+            _ if let Some(sign) = self.kedas_own(key) => self.stand_back(key, &sign, memory),
             _ if object.deleting => self.farewell(key, &object, memory),
             (_, Err(problem)) => {
                 self.table.set(key, Vec::new());
@@ -140,13 +141,13 @@ impl Engine {
         if memory.is_waiting() { Vec::new() } else { self.plan(&seen, memory) }
     }
 
-    /// Until when an object is KEDA's own, which itself runs; `None` if it is ours.
-    fn kedas_own_until(&self, key: &ObjectKey) -> Option<Timestamp> {
-        if key.group == Group::Keda { self.world.keda.lives_until(self.clock.now()) } else { None }
+    /// The sign that an object is KEDA's own, which itself runs; `None` if it is ours.
+    fn kedas_own(&self, key: &ObjectKey) -> Option<Sign> {
+        if key.group == Group::Keda { self.world.keda.sign(self.clock.now()) } else { None }
     }
 
     /// KEDA itself runs, or may: nothing of this object is ours to write.
-    fn stand_back(&self, key: &ObjectKey, memory: &mut Memory) -> Vec<Effect> {
+    fn stand_back(&self, key: &ObjectKey, sign: &Sign, memory: &mut Memory) -> Vec<Effect> {
         self.table.set(key, Vec::new());
         // What KEDA does meanwhile is not seen, so that nothing from before may count afterwards.
         memory.state = State::default();
@@ -159,9 +160,7 @@ impl Engine {
         if memory.busy || std::mem::replace(&mut memory.stood_back, true) {
             return Vec::new();
         }
-        let message = "KEDA itself runs, or did so just now (its Lease operator.keda.sh), so that Windlass only watches this \
-                       object; it takes over once the Lease has run out";
-        vec![Effect::Tell(Note { warning: false, reason: "KEDAScalersStopped", message: message.to_owned() })]
+        vec![Effect::Tell(Note { warning: false, reason: "KEDAScalersStopped", message: sign.to_string() })]
     }
 
     /// The target, `None` while it is not known yet, or why there is none to scale.
@@ -200,7 +199,7 @@ impl Engine {
     pub(super) fn owner(&self, key: &ObjectKey, object: &SeenObject, target: &Target) -> Option<ObjectKey> {
         let rivals = self.world.rivals(key, target);
         // What KEDA itself scales is not ours, whoever was first.
-        if let Some(kedas) = rivals.iter().find(|rival| self.kedas_own_until(rival).is_some()) {
+        if let Some(kedas) = rivals.iter().find(|rival| self.kedas_own(rival).is_some()) {
             return Some(kedas.clone());
         }
         let is_older = |rival: &ObjectKey| {

@@ -23,7 +23,7 @@ impl Givens {
     pub async fn let_go(self: Arc<Self>, writer: Writer, keda: Arc<Keda>, clock: Arc<dyn Clock>) {
         loop {
             sleep(LOOK).await;
-            if keda.lives_until(clock.now()).is_some() {
+            if keda.sign(clock.now()).is_some() {
                 continue;
             }
             for (kind, cache) in [(NAMESPACED, &self.authentications), (CLUSTERED, &self.cluster_authentications)] {
