@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,10 +81,11 @@ pub(crate) struct Args {
     /// Folder in which received webhooks are kept: on a volume that all replicas share, so that none is lost in a take-over.
     #[arg(long, env = "WINDLASS_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// Networks that triggers may name although they are kept from them by default, such as 127.0.0.0/8, separated by
-    /// commas. By default link-local and metadata addresses are, and in a pod loopback addresses too.
-    #[arg(long, env = "WINDLASS_ALLOW_SOURCE_NETWORKS", value_delimiter = ',')]
-    allow_source_networks: Vec<IpNet>,
+    /// Networks that triggers may name although they are kept from them by default, separated by commas: 127.0.0.0/8 for
+    /// all, shop=169.254.10.0/24 for the objects of the namespace shop. By default link-local and metadata addresses are
+    /// kept from them, and in a pod loopback addresses too.
+    #[arg(long, env = "WINDLASS_ALLOW_SOURCE_NETWORKS", value_delimiter = ',', value_name = "[NAMESPACE=]NETWORK")]
+    allow_source_networks: Vec<Allowed>,
     /// Networks that triggers may never name, separated by commas.
     #[arg(long, env = "WINDLASS_DENY_SOURCE_NETWORKS", value_delimiter = ',')]
     deny_source_networks: Vec<IpNet>,
@@ -93,6 +95,29 @@ pub(crate) struct Args {
     /// What is logged: a level, or directives such as `info,windlass_operator=debug`.
     #[arg(long, env = "WINDLASS_LOG_LEVEL", default_value = "info")]
     log_level: String,
+}
+
+/// A network that is allowed: to all, or to the objects of one namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Allowed {
+    namespace: Option<String>,
+    network: IpNet,
+}
+
+impl FromStr for Allowed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, network) = match text.split_once('=') {
+            Some((namespace, network)) => (Some(namespace.trim()), network),
+            None => (None, text),
+        };
+        if namespace.is_some_and(str::is_empty) {
+            return Err("the namespace before = is missing; write shop=10.0.0.0/8, or 10.0.0.0/8 for all".to_owned());
+        }
+        let network = network.trim().parse().map_err(|error| format!("{error}; write a network such as 10.0.0.0/8"))?;
+        Ok(Self { namespace: namespace.map(str::to_owned), network })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -121,13 +146,13 @@ async fn operator(args: Args) -> anyhow::Result<()> {
     stop_on_signal(stop.clone())?;
     let client = client(args.kubeconfig.as_deref()).await?;
     let policy = network_policy(&args);
-    let options = options(args)?;
+    let options = Options { source_zones: policy.zones().map(str::to_owned).collect(), ..options(args)? };
     let clock = Arc::new(SystemClock);
     let network = Arc::new(kept_from_ourselves(policy, &options));
     let hub = Arc::default();
     let sources =
         SourceDependencies { clock: clock.clone(), deadline: options.read_deadline, network, hub: Arc::clone(&hub) };
-    let connect = Arc::new(move |connection: &_| connect(connection, &sources));
+    let connect = Arc::new(move |connection: &_, zone: &_| connect(connection, &sources.within(zone)));
     let (serve, process) = (Serve::Sockets, Process::default());
     let dependencies = Dependencies { client, clock, seed: entropy(), hub, connect, serve, process };
     Box::pin(operate(options, dependencies, stop)).await.context("run the operator")
@@ -138,8 +163,11 @@ fn network_policy(args: &Args) -> NetworkPolicy {
     let api_server = std::env::var("KUBERNETES_SERVICE_HOST").ok();
     let in_pod = api_server.is_some() && args.kubeconfig.is_none();
     let mut policy = NetworkPolicy::default().allow_loopback(!in_pod);
-    for network in &args.allow_source_networks {
-        policy = policy.allow(*network);
+    for Allowed { namespace, network } in &args.allow_source_networks {
+        policy = match namespace {
+            Some(namespace) => policy.allow_in(namespace, *network),
+            None => policy.allow(*network),
+        };
     }
     for network in &args.deny_source_networks {
         policy = policy.deny(*network);

@@ -127,6 +127,7 @@ impl Leader {
             givens: self.givens.clone(),
             readings,
             poller: poller.clone(),
+            source_zones: self.options.source_zones.clone(),
             table: self.table.clone(),
             ctx: Ctx { writer, events: Events::new(self.clock.clone(), &self.options.identity, seed) },
             clock: self.clock.clone(),

@@ -1,5 +1,6 @@
 //! What a person may set. The command line fills it; nothing here reads the environment.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct Options {
     pub keda_compat: bool,
     /// The namespaces that are served; empty for all.
     pub watch_namespaces: Vec<String>,
+    /// The namespaces whose sources have rules of their own about what they may connect to.
+    pub source_zones: BTreeSet<String>,
     /// Where health and metrics are served.
     pub health_address: SocketAddr,
     /// Where the external metrics API is served.
@@ -59,6 +62,7 @@ impl Default for Options {
             identity: "windlass".to_owned(),
             keda_compat: false,
             watch_namespaces: Vec::new(),
+            source_zones: BTreeSet::new(),
             health_address: SocketAddr::from(([0, 0, 0, 0], 8080)),
             metrics_address: SocketAddr::from(([0, 0, 0, 0], 6443)),
             webhook_address: None,

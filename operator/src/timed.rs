@@ -20,8 +20,8 @@ struct Timed {
 
 /// The same upstreams, each reading timed under the kind of its source.
 pub(crate) fn timed(connect: Arc<Connect>, telemetry: Telemetry) -> Arc<Connect> {
-    Arc::new(move |connection| {
-        let upstream = connect(connection);
+    Arc::new(move |connection, zone| {
+        let upstream = connect(connection, zone);
         Arc::new(Timed { upstream, kind: connection.kind(), telemetry: telemetry.clone() })
     })
 }

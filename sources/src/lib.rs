@@ -34,7 +34,7 @@ pub mod webhook;
 
 pub use given::{Given, PodIdentity};
 #[cfg(feature = "connect")]
-pub use http::NetworkPolicy;
+pub use http::{NetworkPolicy, Zone};
 pub use metadata::{ConfigError, Metadata};
 #[cfg(feature = "connect")]
 pub use process::{Owned, Process};

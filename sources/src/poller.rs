@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use windlass_decision::Outcome;
 
-use crate::{Connection, Dependencies, Process, Query, Upstream};
+use crate::{Connection, Dependencies, Process, Query, Upstream, Zone};
 
 /// Who asked: `namespace/name` of an object. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +78,8 @@ impl Interval {
 /// One trigger of an object; its index is its place in the list given to [`Poller::set`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subscription {
+    /// Whose it is.
+    pub zone: Zone,
     /// Where to ask.
     pub connection: Connection,
     /// What to ask.
@@ -99,8 +101,17 @@ pub trait Sink: Send + Sync {
     );
 }
 
-/// Makes the reader of a connection.
-pub type Connect = dyn Fn(&Connection) -> Arc<dyn Upstream> + Send + Sync;
+/// Makes the reader of a connection for those of a zone.
+pub type Connect = dyn Fn(&Connection, &Zone) -> Arc<dyn Upstream> + Send + Sync;
+
+/// What an upstream is known by.
+type UpstreamKey = (Zone, Connection);
+
+impl Subscription {
+    fn upstream(&self) -> UpstreamKey {
+        (self.zone.clone(), self.connection.clone())
+    }
+}
 
 /// All reading loops. Dropping it ends them without a goodbye; [`Poller::shutdown`] says it.
 pub struct Poller {
@@ -116,7 +127,7 @@ pub struct Poller {
 #[derive(Default)]
 struct State {
     objects: BTreeMap<SubscriptionKey, Vec<Subscription>>,
-    upstreams: BTreeMap<Connection, Handle>,
+    upstreams: BTreeMap<UpstreamKey, Handle>,
     /// How many upstreams were ever started: each has a generator of its own.
     started: u64,
 }
@@ -162,7 +173,11 @@ impl Poller {
     /// A poller over the registry's sources. `seed` decides the jitter: the same seed gives the same poll times.
     #[must_use]
     pub fn new(dependencies: Dependencies, seed: u64, sink: Arc<dyn Sink>) -> Self {
-        Self::with_connect(Arc::new(move |connection| crate::connect(connection, &dependencies)), seed, sink)
+        Self::with_connect(
+            Arc::new(move |connection, zone| crate::connect(connection, &dependencies.within(zone))),
+            seed,
+            sink,
+        )
     }
 
     /// A poller over upstreams that `connect` makes.
@@ -192,25 +207,25 @@ impl Poller {
         let (previous, mut touched) = (state.objects.remove(&key).unwrap_or_default(), Vec::new());
         for (index, subscription) in subscriptions.iter().enumerate() {
             let subscriber = Subscriber { key: key.clone(), index, interval: subscription.interval };
-            let handle = self.upstream(&mut state, &subscription.connection);
+            let handle = self.upstream(&mut state, subscription.upstream());
             let mut demand = lock(&handle.shared.demand);
             let subscribers = Arc::make_mut(demand.entry(subscription.query.clone()).or_default());
             subscribers.retain(|present| present.key != key || present.index != index);
             subscribers.push(subscriber);
             drop(demand);
-            touched.push(&subscription.connection);
+            touched.push(subscription.upstream());
         }
         for (index, subscription) in previous.iter().enumerate() {
             let kept = subscriptions
                 .get(index)
-                .is_some_and(|new| new.connection == subscription.connection && new.query == subscription.query);
+                .is_some_and(|new| new.query == subscription.query && new.upstream() == subscription.upstream());
             if !kept {
                 forget(&state, subscription, &key, index);
-                touched.push(&subscription.connection);
+                touched.push(subscription.upstream());
             }
         }
-        for connection in touched {
-            settle(&mut state, connection);
+        for upstream in &touched {
+            settle(&mut state, upstream);
         }
         if !subscriptions.is_empty() {
             state.objects.insert(key, subscriptions);
@@ -234,14 +249,14 @@ impl Poller {
     }
 
     /// The upstream of a connection, started if need be.
-    fn upstream<'s>(&self, state: &'s mut State, connection: &Connection) -> &'s Handle {
+    fn upstream<'s>(&self, state: &'s mut State, key: UpstreamKey) -> &'s Handle {
         let State { upstreams, started, .. } = state;
-        upstreams.entry(connection.clone()).or_insert_with(|| {
+        upstreams.entry(key).or_insert_with_key(|(zone, connection)| {
             let shared = Arc::new(Shared::default());
             let stop = self.stop.child_token();
             let seed = self.seed.wrapping_add(*started);
             *started += 1;
-            let upstream = (self.connect)(connection);
+            let upstream = (self.connect)(connection, zone);
             let process = self.process.clone();
             let task = task::Task::new(upstream, Arc::clone(&shared), Arc::clone(&self.sink), seed, process);
             self.tasks.spawn(self.process.own(task.run(stop.clone())));
@@ -252,7 +267,7 @@ impl Poller {
 
 /// Takes one subscription out of its upstream's demand.
 fn forget(state: &State, subscription: &Subscription, key: &SubscriptionKey, index: usize) {
-    let Some(handle) = state.upstreams.get(&subscription.connection) else { return };
+    let Some(handle) = state.upstreams.get(&subscription.upstream()) else { return };
     let mut demand = lock(&handle.shared.demand);
     let Some(subscribers) = demand.get_mut(&subscription.query) else { return };
     let subscribers = Arc::make_mut(subscribers);
@@ -263,11 +278,11 @@ fn forget(state: &State, subscription: &Subscription, key: &SubscriptionKey, ind
 }
 
 /// Tells an upstream's task of the change, or ends it where nobody asks any more.
-fn settle(state: &mut State, connection: &Connection) {
-    let Some(handle) = state.upstreams.get(connection) else { return };
+fn settle(state: &mut State, upstream: &UpstreamKey) {
+    let Some(handle) = state.upstreams.get(upstream) else { return };
     if lock(&handle.shared.demand).is_empty() {
         handle.stop.cancel();
-        state.upstreams.remove(connection);
+        state.upstreams.remove(upstream);
     } else {
         handle.shared.changed.notify_one();
     }

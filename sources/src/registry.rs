@@ -178,6 +178,15 @@ pub struct Dependencies {
     pub hub: std::sync::Arc<webhook::Hub>,
 }
 
+#[cfg(feature = "connect")]
+impl Dependencies {
+    /// The same for the sources of a zone.
+    #[must_use]
+    pub fn within(&self, zone: &crate::Zone) -> Self {
+        Self { network: self.network.within(zone), ..self.clone() }
+    }
+}
+
 /// Makes the reader of a connection. Connects at the first reading, never here.
 #[cfg(feature = "connect")]
 #[must_use]

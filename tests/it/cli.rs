@@ -139,11 +139,13 @@ fn version_is_that_of_the_workspace() {
 
 #[test]
 fn what_is_unknown_is_refused_with_the_nearest_known() {
-    let table: [(&[&str], &[&str]); 4] = [
+    let table: [(&[&str], &[&str]); 6] = [
         (&["operator", "--lease-durations", "3s"], &["unexpected argument '--lease-durations'", "--lease-duration"]),
         (&["operate"], &["unrecognized subcommand 'operate'", "operator"]),
         (&["get", "pods"], &["invalid value 'pods'", "possible values: so"]),
         (&["operator", "--lease-duration", "15"], &["--lease-duration", "write a time such as 15s"]),
+        (&["operator", "--allow-source-networks", "shop=here"], &["--allow-source-networks", "such as 10.0.0.0/8"]),
+        (&["operator", "--allow-source-networks", "=10.0.0.0/8"], &["the namespace before = is missing"]),
     ];
     for (arguments, says) in table {
         let output = windlass(arguments, &[]);

@@ -119,7 +119,7 @@ impl Brokers {
     #[must_use]
     pub fn connect(&self, by: &str, clock: Arc<dyn Clock>, deadline: Duration, process: &Process) -> Arc<Connect> {
         let (brokers, by, process) = (self.clone(), by.to_owned(), process.clone());
-        Arc::new(move |connection| {
+        Arc::new(move |connection, _| {
             let Connection::Rabbitmq(connection) = connection else {
                 panic!("the rehearsal has brokers of RabbitMQ only");
             };

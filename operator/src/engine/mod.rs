@@ -57,6 +57,8 @@ pub struct Engine {
     pub readings: Arc<Readings>,
     /// Reads the sources.
     pub poller: Arc<Poller>,
+    /// The namespaces whose sources have rules of their own about what they may connect to.
+    pub source_zones: BTreeSet<String>,
     /// What the HPA is told.
     pub table: Arc<ServedTable>,
     /// What effects need.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use windlass_crd::{Inputs, ScaledObjectSpec, Target, Validated, ValidatedTrigger, target, validate};
 use windlass_decision::State;
-use windlass_sources::ConfigError;
 use windlass_sources::poller::{Interval, Subscription};
+use windlass_sources::{ConfigError, Zone};
 
 use crate::engine::Engine;
 use crate::engine::memory::{GivenBasis, Memory, Resolved};
@@ -139,7 +139,10 @@ impl Engine {
         if !same_figures {
             self.readings.expect(key, names, &intervals);
         }
+        let has_rules = self.source_zones.contains(&*key.namespace);
+        let zone = if has_rules { Zone::of(&key.namespace) } else { Zone::default() };
         let subscriptions = valid.triggers.iter().zip(intervals).map(|(trigger, interval)| Subscription {
+            zone: zone.clone(),
             connection: trigger.parsed.connection.clone(),
             query: trigger.parsed.query.clone(),
             interval,

@@ -26,7 +26,7 @@ pub(crate) const IN_FLIGHT: usize = 8;
 
 /// The clients in use, by port and trust. One that nobody holds any more is gone, and its keys with it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Clients(Arc<Mutex<BTreeMap<Key, Weak<Client>>>>);
+pub(super) struct Clients(pub(super) Arc<Mutex<BTreeMap<Key, Weak<Client>>>>);
 
 /// Port, and trust where TLS is spoken.
 type Key = (u16, Option<Tls>);

@@ -23,7 +23,7 @@ pub(crate) use pairs::{headers, parameters};
 #[cfg(feature = "connect")]
 pub(crate) use policy::Denied;
 #[cfg(feature = "connect")]
-pub use policy::{NetworkPolicy, Place};
+pub use policy::{NetworkPolicy, Place, Zone};
 #[cfg(feature = "connect")]
 pub(crate) use problem::{NoFigure, Problem, Site, measured};
 pub use tls::Tls;

@@ -1,8 +1,11 @@
 //! Which addresses may be connected to. Whoever may write a trigger names a host, and the operator would fetch from places
 //! that the writer cannot reach: this module says no to them. It resolves nothing and connects to nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
 
@@ -28,8 +31,25 @@ pub struct NetworkPolicy {
     loopback: bool,
     denied: Vec<Place>,
     allowed: Vec<IpNet>,
+    /// What is allowed besides to the sources of one namespace.
+    zones: BTreeMap<Zone, Vec<IpNet>>,
+    /// The policies of zones that were asked for.
+    zoned: Arc<Mutex<BTreeMap<Zone, Arc<Self>>>>,
     /// Shared by all upstreams, so that one with the same trust shares connections.
     pub(super) clients: Clients,
+}
+
+/// Whose sources they are, as far as it matters to what they may connect to: those of one namespace, or by default of all that
+/// have no rules of their own. Sources of two zones never share a connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Zone(Option<Arc<str>>);
+
+impl Zone {
+    /// The zone of one namespace.
+    #[must_use]
+    pub fn of(namespace: &str) -> Self {
+        Self(Some(namespace.into()))
+    }
 }
 
 /// Something that can be denied.
@@ -71,24 +91,52 @@ impl NetworkPolicy {
     #[must_use]
     pub fn allow_loopback(mut self, allowed: bool) -> Self {
         self.loopback = allowed;
-        self.clients = Clients::default();
-        self
+        self.changed()
     }
 
     /// Denies a place, whatever else is allowed: the operator's own ports, the API server.
     #[must_use]
     pub fn deny(mut self, place: impl Into<Place>) -> Self {
         self.denied.push(place.into());
-        self.clients = Clients::default();
-        self
+        self.changed()
     }
 
     /// Allows a network that is denied by default.
     #[must_use]
     pub fn allow(mut self, network: IpNet) -> Self {
         self.allowed.push(network);
+        self.changed()
+    }
+
+    /// Allows a network that is denied by default to the sources of one namespace.
+    #[must_use]
+    pub fn allow_in(mut self, namespace: &str, network: IpNet) -> Self {
+        self.zones.entry(Zone::of(namespace)).or_default().push(network);
+        self.changed()
+    }
+
+    /// Another policy never uses a client of this one.
+    fn changed(mut self) -> Self {
         self.clients = Clients::default();
+        self.zoned = Arc::default();
         self
+    }
+
+    /// The namespaces that have rules of their own.
+    pub fn zones(&self) -> impl Iterator<Item = &str> {
+        self.zones.keys().filter_map(|zone| zone.0.as_deref())
+    }
+
+    /// What the sources of `zone` may connect to; this very policy where it has no rules of its own.
+    #[must_use]
+    pub fn within(self: &Arc<Self>, zone: &Zone) -> Arc<Self> {
+        let Some(allowed) = self.zones.get(zone) else { return Arc::clone(self) };
+        let mut zoned = self.zoned.lock().unwrap_or_else(PoisonError::into_inner);
+        let policy = zoned.entry(zone.clone()).or_insert_with(|| {
+            let base = Self { zones: BTreeMap::new(), ..(**self).clone() };
+            Arc::new(allowed.iter().fold(base.changed(), |policy, network| policy.allow(*network)))
+        });
+        Arc::clone(policy)
     }
 
     /// Whether `address` may be connected to.

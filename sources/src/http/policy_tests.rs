@@ -110,3 +110,22 @@ fn a_network_may_be_allowed_that_is_denied_by_default() {
     assert!(check(&policy, "169.254.169.254:80").is_some());
     assert!(check(&policy, "127.0.0.1:80").is_some());
 }
+
+#[test]
+fn what_is_allowed_in_one_namespace_is_allowed_nowhere_else_and_denied_stays_denied() {
+    let network = |text: &str| text.parse::<IpNet>().expect("a network");
+    let policy =
+        NetworkPolicy::default().allow_in("shop", network("169.254.0.0/16")).deny(network("169.254.169.254/32"));
+    let policy = Arc::new(policy);
+    assert_eq!(policy.zones().collect::<Vec<_>>(), ["shop"]);
+    let (shop, other) = (policy.within(&Zone::of("shop")), policy.within(&Zone::of("other")));
+    assert_eq!(check(&shop, "169.254.10.1:80"), None);
+    assert_eq!(check(&shop, "169.254.169.254:80").as_deref(), Some("an address that the operator keeps to itself"));
+    assert_eq!(check(&shop, "127.0.0.1:80").as_deref(), Some("a loopback address"), "the rest is as it was");
+    for closed in [&other, &policy, &policy.within(&Zone::default())] {
+        assert_eq!(check(closed, "169.254.10.1:80").as_deref(), Some("a link-local address"));
+    }
+    // The sources of a namespace share connections with each other, and with nobody else.
+    assert!(Arc::ptr_eq(&shop, &policy.within(&Zone::of("shop"))) && Arc::ptr_eq(&other, &policy));
+    assert!(!Arc::ptr_eq(&shop.clients.0, &policy.clients.0));
+}

@@ -108,7 +108,12 @@ async fn an_event_reaches_the_sink_at_once_and_a_storm_does_not_drown_it() {
     let parsed = trigger("shop", &[], "a");
     // So rare that nothing comes by polling.
     let interval = crate::poller::Interval::Written(Duration::from_secs(3600));
-    let subscription = crate::poller::Subscription { connection: parsed.connection, query: parsed.query, interval };
+    let subscription = crate::poller::Subscription {
+        zone: crate::Zone::default(),
+        connection: parsed.connection,
+        query: parsed.query,
+        interval,
+    };
     poller.set("shop/orders".into(), vec![subscription]);
     tokio::time::sleep(Duration::from_millis(100)).await;
     let mut slowest = Duration::ZERO;

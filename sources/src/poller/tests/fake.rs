@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use windlass_decision::{Activity, Failure, FailureKind, Outcome, Sample};
 
 use crate::poller::{Connect, Interval, Poller, Sink, Subscription, SubscriptionKey, lock};
-use crate::{Connection, Given, Push, Query, TriggerInput, Upstream, parse};
+use crate::{Connection, Given, Push, Query, TriggerInput, Upstream, Zone, parse};
 
 /// What the upstream says of a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -129,9 +129,10 @@ impl World {
         let sink = Arc::new(Recorder { began, delivered: Mutex::default() });
         let upstreams: Arc<Mutex<BTreeMap<String, Arc<Mutex<State>>>>> = Arc::default();
         let known = Arc::clone(&upstreams);
-        let connect: Arc<Connect> = Arc::new(move |connection: &Connection| {
+        let connect: Arc<Connect> = Arc::new(move |connection: &Connection, zone: &Zone| {
             let Connection::Rabbitmq(connection) = connection else { panic!("another source") };
-            let state = Arc::clone(lock(&known).entry(connection.vhost.clone()).or_default());
+            let place = if *zone == Zone::default() { connection.vhost.clone() } else { format!("{zone:?}") };
+            let state = Arc::clone(lock(&known).entry(place).or_default());
             lock(&state).connected += 1;
             Arc::new(Fake { began, state }) as Arc<dyn Upstream>
         });
@@ -180,7 +181,7 @@ pub fn subscription(vhost: &str, queue: &str, interval: Interval) -> Subscriptio
     let pairs = [("host", format!("amqp://localhost/{vhost}")), ("queueName", queue.to_owned())];
     let metadata = pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let parsed = parse(TriggerInput::new("rabbitmq", &metadata, &Given::default())).expect("good metadata").0;
-    Subscription { connection: parsed.connection, query: parsed.query, interval }
+    Subscription { zone: Zone::default(), connection: parsed.connection, query: parsed.query, interval }
 }
 
 pub fn push_channel(state: &Mutex<State>) -> UnboundedSender<Push> {

@@ -56,6 +56,26 @@ async fn identical_queries_are_read_once_at_the_shortest_interval() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn namespaces_with_rules_of_their_own_share_no_upstream_with_others() {
+    let world = World::new(1);
+    world.set("ns/a", &[("q", SECOND)]);
+    let own = Zone::of("shop");
+    let of_shop = Subscription { zone: own.clone(), ..subscription("v", "q", SECOND) };
+    world.poller.set(SubscriptionKey::new("shop", "a"), vec![of_shop.clone()]);
+    world.poller.set(SubscriptionKey::new("shop", "b"), vec![of_shop]);
+    sleep(secs(5)).await;
+    let theirs = world.state_of(&format!("{own:?}"));
+    assert_eq!((lock(&world.state()).connected, lock(&theirs).connected), (1, 1));
+    assert!(lock(&theirs).reads.len() >= 4, "read for itself");
+    world.poller.remove(&SubscriptionKey::new("ns", "a"));
+    sleep(secs(1)).await;
+    let (others, own) = (lock(&world.state()).reads.len(), lock(&theirs).reads.len());
+    sleep(secs(5)).await;
+    assert_eq!(lock(&world.state()).reads.len(), others, "nobody asks any more");
+    assert!(lock(&theirs).reads.len() > own);
+}
+
+#[tokio::test(start_paused = true)]
 async fn setting_the_same_again_changes_nothing() {
     let world = World::new(1);
     let subscriptions = [("q", Interval::Written(secs(60)))];
