@@ -1,5 +1,7 @@
 //! The CRDs as YAML, generated from the types; `deploy` holds a copy that a test keeps equal.
 
+use std::sync::LazyLock;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
@@ -8,8 +10,11 @@ use crate::{Group, ScaledObject, TriggerAuthentication};
 /// All CRDs of a group. Those of `keda.sh` have the same schemas.
 #[must_use]
 pub fn crds(group: Group) -> Vec<CustomResourceDefinition> {
-    let all = [ScaledObject::crd(), TriggerAuthentication::crd(), clustered(TriggerAuthentication::crd())];
-    all.into_iter().map(|crd| of(group, crd)).collect()
+    // Thousands of simulated clusters install them, and making a schema takes longer than copying one.
+    static MADE: LazyLock<[CustomResourceDefinition; 3]> = LazyLock::new(|| {
+        [ScaledObject::crd(), TriggerAuthentication::crd(), clustered(TriggerAuthentication::crd())]
+    });
+    MADE.iter().map(|crd| of(group, crd.clone())).collect()
 }
 
 /// The kind of the same schema that is of no namespace.
