@@ -22,3 +22,4 @@ mod rights;
 mod scaling;
 mod sources;
 mod webhooks;
+mod workers;

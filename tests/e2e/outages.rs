@@ -1,10 +1,9 @@
 //! The broker is gone, frozen or answers errors for much longer than the cooldown: no replica moves, the object says why,
 //! and all goes on by itself when the broker is back.
 
-mod workers;
-
 use std::time::Duration;
 
+use crate::workers::{BACKLOG, COOLDOWN, FULL, OUTAGE, Worker, Workers, worker};
 use anyhow::ensure;
 use futures::future::try_join_all;
 use jiff::SignedDuration;
@@ -15,7 +14,6 @@ use windlass_tests::{
     Answer, Broker, FakeHttp, FaultProxy, Manifests, Mode, Operator, OperatorOptions, Rabbit, RabbitOptions, Rig,
     RigOptions, eventually, now, run, shared, shared_rabbit,
 };
-use workers::{BACKLOG, COOLDOWN, FULL, OUTAGE, Worker, Workers, worker};
 
 const SOON: Duration = Duration::from_secs(60);
 /// What a state that changed once and back leaves behind, for each object.
@@ -47,10 +45,10 @@ fn a_killed_broker_moves_nothing_and_its_return_is_noticed() {
         backlogs(&rabbit, &["killed-amqp", "killed-amqp-empty", "killed-http", "killed-http-empty"]).await?;
         let (amqp, http) = (rabbit.amqp_url(), rabbit.http_url());
         let all = vec![
-            worker("killed-amqp", amqp.clone(), "cannot reach the broker"),
-            worker("killed-amqp-empty", amqp, "cannot reach the broker"),
-            worker("killed-http", http.clone(), "cannot reach the broker"),
-            worker("killed-http-empty", http, "cannot reach the broker"),
+            worker("killed-amqp", &amqp, "cannot reach the broker"),
+            worker("killed-amqp-empty", &amqp, "cannot reach the broker"),
+            worker("killed-http", &http, "cannot reach the broker"),
+            worker("killed-http-empty", &http, "cannot reach the broker"),
         ];
         let workers = Workers::start(shared.rig, "killed", all).await?;
         let logged = shared.operator.log().len();
@@ -81,14 +79,14 @@ fn a_frozen_broker_moves_none_of_25_objects_and_delays_nobody_else() {
         backlogs(&rabbit, &queues).await?;
         // One of them by the management API; 24 share a connection.
         let mut all: Vec<Worker> =
-            queues.iter().map(|queue| worker(queue, rabbit.amqp_url(), "did not answer in time")).collect();
-        all[0].host = rabbit.http_url();
+            queues.iter().map(|queue| worker(queue, &rabbit.amqp_url(), "did not answer in time")).collect();
+        all[0].spec["triggers"][0]["metadata"]["host"] = rabbit.http_url().into();
         let workers = Workers::start(shared.rig, "frozen", all).await?;
 
         // A broker that is well, but for one connection to it.
         let proxy = FaultProxy::start(shared.rabbit.amqp_address()).await?;
         backlogs(shared.rabbit, &["hung"]).await?;
-        let hung = worker("hung", Rabbit::amqp_url_at(proxy.address()), "did not answer in time");
+        let hung = worker("hung", &Rabbit::amqp_url_at(proxy.address()), "did not answer in time");
         let hung = Workers::start(shared.rig, "hung", vec![hung]).await?;
         let beside = shared.rig.namespace("beside").await?;
         let replicas = beside.replica_log().await?;
@@ -205,10 +203,13 @@ fn a_broker_that_answers_errors_moves_nothing() {
         for (name, answer, says) in wrong_answers() {
             for suffix in ["", "-empty"] {
                 let fake = FakeHttp::start(|_| queue_with(BACKLOG)).await?;
-                all.push(worker(&format!("{name}{suffix}"), Rabbit::http_url_at(fake.address()), says));
+                all.push(worker(&format!("{name}{suffix}"), &Rabbit::http_url_at(fake.address()), says));
                 fakes.push((fake, answer.clone(), if suffix.is_empty() { BACKLOG } else { 0 }));
             }
         }
+        let proxy = FaultProxy::start(shared.rabbit.amqp_address()).await?;
+        backlogs(shared.rabbit, &["amqp-garbage"]).await?;
+        all.push(worker("amqp-garbage", &Rabbit::amqp_url_at(proxy.address()), "does not speak AMQP"));
         let workers = Workers::start(shared.rig, "errors", all).await?;
         let logged = shared.operator.log().len();
 
@@ -216,11 +217,13 @@ fn a_broker_that_answers_errors_moves_nothing() {
             let answer = answer.clone();
             fake.set(move |_| answer.clone());
         }
+        proxy.set(Mode::Garbage);
         workers.endure(OUTAGE).await?;
         workers.ensure_events(&FAILED).await?;
         workers.ensure_log(shared.operator, logged, 1)?;
 
         let healed = now();
+        proxy.set(Mode::Pass);
         for (fake, _, left) in &fakes {
             let left = *left;
             fake.set(move |_| queue_with(left));
@@ -243,14 +246,15 @@ fn a_broker_that_refuses_moves_nothing_and_an_outage_pauses_the_cooldown() {
         backlogs(rabbit, &["refused", "refused-empty", "pausing"]).await?;
         let host = Rabbit::amqp_url_at(proxy.address());
         let all = vec![
-            worker("refused", host.clone(), "cannot reach the broker"),
-            worker("refused-empty", host.clone(), "cannot reach the broker"),
-            worker("revoked", tenant(rabbit, "revoked").await?, "has no access to the virtual host"),
-            worker("no-user", tenant(rabbit, "no-user").await?, "refused the credentials"),
-            worker("no-vhost", tenant(rabbit, "no-vhost").await?, "there is no virtual host"),
+            worker("refused", &host, "cannot reach the broker"),
+            worker("refused-empty", &host, "cannot reach the broker"),
+            worker("revoked", &tenant(rabbit, "revoked").await?, "has no access to the virtual host"),
+            worker("no-user", &tenant(rabbit, "no-user").await?, "refused the credentials"),
+            worker("no-vhost", &tenant(rabbit, "no-vhost").await?, "there is no virtual host"),
         ];
         let workers = Workers::start(shared.rig, "refused", all).await?;
-        let long = Worker { cooldown: 2 * COOLDOWN, ..worker("pausing", host, "cannot reach the broker") };
+        let mut long = worker("pausing", &host, "cannot reach the broker");
+        long.spec["cooldownPeriod"] = (2 * COOLDOWN.as_secs()).into();
         let pausing = Workers::start(shared.rig, "pausing", vec![long]).await?;
         let logged = shared.operator.log().len();
 
@@ -319,8 +323,8 @@ fn an_operator_that_is_killed_in_an_outage_moves_nothing_when_it_is_back() {
         let mut all: Vec<Worker> = names
             .into_iter()
             .map(|name| match name.contains("frozen") {
-                true => worker(name, Rabbit::amqp_url_at(frozen.address()), "did not answer in time"),
-                false => worker(name, Rabbit::amqp_url_at(gone.address()), "cannot reach the broker"),
+                true => worker(name, &Rabbit::amqp_url_at(frozen.address()), "did not answer in time"),
+                false => worker(name, &Rabbit::amqp_url_at(gone.address()), "cannot reach the broker"),
             })
             .collect();
         let mut fakes = Vec::new();
@@ -329,7 +333,7 @@ fn an_operator_that_is_killed_in_an_outage_moves_nothing_when_it_is_back() {
         {
             for suffix in ["", "-empty"] {
                 let fake = FakeHttp::start(|_| queue_with(BACKLOG)).await?;
-                all.push(worker(&format!("{name}{suffix}"), Rabbit::http_url_at(fake.address()), says));
+                all.push(worker(&format!("{name}{suffix}"), &Rabbit::http_url_at(fake.address()), says));
                 fakes.push((fake, answer.clone(), if suffix.is_empty() { BACKLOG } else { 0 }));
             }
         }

@@ -1,5 +1,13 @@
-//! Sources beside RabbitMQ, from the object to the replicas. That each reads its server right is proved with the real server
-//! and without a cluster, in `sources/tests`.
+//! Sources beside RabbitMQ, from the object to the replicas: with work, without, with nothing to read, with wrong credentials,
+//! with servers that are slow, answer garbage, are frozen, are killed and come back. That each reads its server right in all
+//! ways is proved with the real server and without a cluster, in `sources/tests`; what an outage is to RabbitMQ's objects,
+//! in `outages.rs`.
+
+mod cases;
+mod kafka;
+mod prometheus;
+mod sqs;
+mod webhook;
 
 use std::time::Duration;
 
@@ -21,12 +29,18 @@ fn a_window_of_time_that_is_open_holds_its_replicas() {
     run(async {
         let work = Work::start("cron").await?;
         // From each full hour to its last minutes; in those, another window that is open then.
-        let window = |start, end| json!({"timezone": "Etc/UTC", "start": start, "end": end, "desiredReplicas": "3"});
+        let window =
+            |start: &str, end: &str| json!({"timezone": "Etc/UTC", "start": start, "end": end, "desiredReplicas": "3"});
         let first = spec("cron", window("0 * * * *", "58 * * * *"));
         let minute = windlass_tests::now().as_second() / 60 % 60;
         let open = if (57..=59).contains(&minute) { spec("cron", window("30 * * * *", "20 * * * *")) } else { first };
         work.scaled_by(&open).await?;
-        work.replicas(3).await.map(drop)
+        work.replicas(3).await?;
+        // Half an hour away from each end of that window.
+        let at = (minute + 30) % 60;
+        let closed = spec("cron", window(&format!("{at} * * * *"), &format!("{} * * * *", (at + 1) % 60)));
+        work.ns.scaled_object("web", &closed).await?;
+        work.replicas(0).await.map(drop)
     });
 }
 
@@ -71,8 +85,13 @@ fn an_event_that_is_received_wakes_the_workload_at_once() {
             ensure!(send(id).await? == 202, "not accepted");
         }
         work.log.wait_spec("web", 3, SOON).await?;
-        let wrong = client.post(url.replace("orders", "others")).body("{}").send().await?.status().as_u16();
-        ensure!(wrong == 404, "another endpoint answers {wrong}");
+        // A new leader says 503 at first, until it knows all endpoints.
+        eventually(SOON, "another endpoint is told apart", async || {
+            let wrong = client.post(url.replace("orders", "others")).body("{}").send().await?.status().as_u16();
+            ensure!(wrong == 404, "it answers {wrong}");
+            Ok(())
+        })
+        .await?;
         eventually(SOON, "the events are over", async || {
             ensure!(work.ns.condition("web", "Active").await?["status"] == "False", "it is active");
             Ok(())

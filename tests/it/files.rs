@@ -177,3 +177,15 @@ fn a_shout_is_told_from_a_name() {
     }
     assert_eq!(message("let a = 1;"), None);
 }
+
+#[test]
+fn the_table_of_proofs_names_functions_that_are_there() {
+    let code: String = texts(&["rs"]).into_iter().map(|(_, text)| text).collect();
+    let table = read(Path::new("sources/tests/README.md"));
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    // Names of sources have no underscore, and one helper of a test has none.
+    let names =
+        rows.flat_map(|row| row.split('`').skip(1).step_by(2)).filter(|name| name.contains('_') || *name == "figures");
+    let missing: Vec<_> = names.clone().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(names.count() > 30 && missing.is_empty(), "no such tests: {missing:?}");
+}

@@ -14,6 +14,9 @@ use tokio::time::sleep;
 
 use crate::ports;
 
+/// No protocol begins with it: no letter, no small number.
+const GARBAGE: u8 = 0xfe;
+
 /// What the proxy does from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -25,6 +28,8 @@ pub enum Mode {
     Silence,
     /// Passes each chunk of an answer this much later.
     Delay(Duration),
+    /// Passes other bytes in place of each answer, as many as there were.
+    Garbage,
     /// Resets open connections, and new ones once this many bytes of answers have passed.
     Reset {
         /// Bytes from the server that still pass.
@@ -160,6 +165,9 @@ async fn pass(client: &mut TcpStream, target: SocketAddr, mut mode: watch::Recei
             };
             if let Some(after) = limit {
                 read = read.min(after.saturating_sub(passed));
+            }
+            if *down_mode.borrow() == Mode::Garbage {
+                buffer[..read].fill(GARBAGE);
             }
             to_client.write_all(&buffer[..read]).await?;
             passed += read;

@@ -237,10 +237,26 @@ async fn a_guarded_server_lets_in_who_shows_all_it_asks_for() {
         assert_eq!(kind, wanted, "{message}");
         assert!(!message.contains("S3CR3T"), "{message}");
     }
+    the_same_guard_is_passed_by_metrics_api(&address, &all).await;
     // Without a client certificate the server hangs up while TLS is made, or right after it.
     let outcome = read(&address, "vector(6)", &without(&["authModes", "cert", "key"], &[("authModes", "basic")])).await;
     assert!(matches!(failed(&outcome).0, FailureKind::Tls | FailureKind::Unreachable), "{outcome:?}");
     // And plain HTTP on its port is no answer of Prometheus.
     let plain = address.replace("https", "http");
     assert!(matches!(failed(&read(&plain, "vector(6)", &[]).await).0, FailureKind::BadAnswer), "plain HTTP");
+}
+
+async fn the_same_guard_is_passed_by_metrics_api(address: &str, all: &[(&str, &str)]) {
+    let url = format!("{address}/metrics");
+    let what = [("url", &*url), ("valueLocation", "process_open_fds"), ("format", "prometheus"), ("targetValue", "1")];
+    let read = async |pairs: Vec<(&str, &str)>| {
+        let pairs = [&what[..], &pairs].concat();
+        let (upstream, query) = trigger_with(NetworkPolicy::default().allow_loopback(true), "metrics-api", &pairs);
+        upstream.read(&[query]).await.remove(0)
+    };
+    assert!(value(&read(all.to_vec()).await) > 0.0);
+    let without = |name: &str| all.iter().copied().filter(|(key, _)| *key != name).collect::<Vec<_>>();
+    assert_eq!(failed(&read(without("ca")).await).0, FailureKind::Tls);
+    let wrong = [without("password"), vec![("password", "S3CR3T")]].concat();
+    assert_eq!(failed(&read(wrong).await).0, FailureKind::Unauthorised);
 }

@@ -2,7 +2,7 @@
 # run.sh DIR PKI_DIR [PORT_BASE]: a Kafka broker in the foreground (kill its pid to stop it), formatted at its first start.
 # Ports on 127.0.0.1, PORT_BASE (29090) + 2 PLAINTEXT, 3 controller, 4 SSL, 5 SASL_PLAINTEXT, 6 SASL_SSL (SCRAM-SHA-512: rig / rig-secret, viewer / viewer-secret).
 # Env: HEAP (256m), LIBS (folder of the jars, filled if absent; default: in the cache), NODES=3 NODE=1..3 (one broker of a cluster: its own DIR;
-#      ports + 10 a node), END_ON_STDIN_CLOSE=1 (ends when standard input ends).
+#      ports + 10 a node), PROXY (a port before one more plain listener at + 7, which the cluster names instead of its own), END_ON_STDIN_CLOSE=1 (ends when standard input ends).
 set -euo pipefail
 if [ $# -lt 2 ]; then sed -n '2,5s/^# //p' "$0" >&2; exit 2; fi
 here=$(dirname "$(realpath "$0")") dir=$(realpath -m "$1") pki=$(realpath "$2") base=${3:-29090} nodes=${NODES:-1} node=${NODE:-1}
@@ -16,6 +16,10 @@ voters=; for i in $(seq "$nodes"); do voters+=${voters:+,}$i@127.0.0.1:$((base +
 b=$((base + 10 * node - 10)) fill="s#@DIR@#$dir#; s#@NODE@#$node#; s#@NODES@#$nodes#; s#@VOTERS@#$voters#"
 for p in 2 3 4 5 6; do fill+="; s#@$p@#$((b + p))#g"; done
 sed "$fill" "$here/server.properties" >"$dir/server.properties"
+if [ -n "${PROXY:-}" ]; then
+  sed -i "s#^listeners=.*#&,PROXIED://127.0.0.1:$((b + 7))#; s#^advertised.listeners=.*#&,PROXIED://127.0.0.1:$PROXY#
+    s#^listener.security.protocol.map=.*#&,PROXIED:PLAINTEXT#" "$dir/server.properties"
+fi
 java=(java "-Xmx${HEAP:-256m}" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$libs/*")   # the JVM expands the star
 [ -e "$dir/data/meta.properties" ] || "${java[@]}" kafka.tools.StorageTool format -t rigrigrigrigrigrigrigQ -c "$dir/server.properties" \
   --add-scram 'SCRAM-SHA-512=[name=rig,password=rig-secret]' --add-scram 'SCRAM-SHA-512=[name=viewer,password=viewer-secret]' >"$dir/format.log"

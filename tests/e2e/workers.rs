@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 use windlass_tests::objects::rabbit_spec;
 use windlass_tests::{Namespace, Operator, ReplicaLog, Rig, eventually, now};
 
@@ -23,19 +23,28 @@ const SOON: Duration = Duration::from_secs(60);
 /// A failing broker is asked each 5.5 s at the longest; the rest is for a busy machine.
 const RECOVERY: Duration = Duration::from_secs(30);
 
-/// One object: its own name, which is its Deployment's and its queue's too, and its broker's URL.
+/// One object: its own name, which is its Deployment's and its queue's too, and its spec.
 #[derive(Debug, Clone)]
 pub struct Worker {
     pub name: String,
-    pub host: String,
-    pub cooldown: Duration,
+    pub spec: Value,
     /// A part of what its condition must say in an outage.
     pub says: &'static str,
 }
 
-/// A worker with the usual cooldown.
-pub fn worker(name: &str, host: String, says: &'static str) -> Worker {
-    Worker { name: name.to_owned(), host, cooldown: COOLDOWN, says }
+impl Worker {
+    /// The object of any trigger that is worth four replicas.
+    pub fn new(name: &str, cooldown: Duration, trigger: &Value, says: &'static str) -> Self {
+        let spec = json!({"scaleTargetRef": {"name": name}, "minReplicaCount": 0, "maxReplicaCount": FULL,
+            "cooldownPeriod": cooldown.as_secs(), "triggers": [trigger]});
+        Self { name: name.to_owned(), spec, says }
+    }
+}
+
+/// A worker by RabbitMQ with the usual cooldown.
+pub fn worker(name: &str, host: &str, says: &'static str) -> Worker {
+    let spec = rabbit_spec(name, host, name, 10, FULL);
+    Worker::new(name, COOLDOWN, &spec["triggers"][0], says)
 }
 
 /// The objects of one namespace.
@@ -49,13 +58,15 @@ pub struct Workers {
 impl Workers {
     /// Creates them and waits until each has its four replicas, and says that all is well.
     pub async fn start(rig: &Rig, prefix: &str, all: Vec<Worker>) -> anyhow::Result<Self> {
-        let ns = rig.namespace(prefix).await?;
+        Self::start_in(rig.namespace(prefix).await?, all).await
+    }
+
+    /// The same in a namespace that is there.
+    pub async fn start_in(ns: Namespace, all: Vec<Worker>) -> anyhow::Result<Self> {
         let log = ns.replica_log().await?;
         try_join_all(all.iter().map(async |worker| {
             ns.deployment(&worker.name, 0, &[]).await?;
-            let mut spec = rabbit_spec(&worker.name, &worker.host, &worker.name, 10, FULL);
-            spec["cooldownPeriod"] = worker.cooldown.as_secs().into();
-            ns.scaled_object(&worker.name, &spec).await
+            ns.scaled_object(&worker.name, &worker.spec).await
         }))
         .await?;
         let this = Self { ns, log, all, started: now() };
@@ -74,24 +85,31 @@ impl Workers {
 
     /// Watches an outage that has begun: nothing moves for `window`, and the objects say why.
     pub async fn endure(&self, window: Duration) -> anyhow::Result<()> {
-        try_join_all(self.all.iter().map(async |worker| {
-            let told = self.told(worker);
-            let still = self.log.never(&worker.name, window, "a move in an outage", |row| row.spec != FULL);
+        let all: Vec<_> = self.all.iter().map(|worker| (&*worker.name, worker.says)).collect();
+        self.endure_as(&all, window).await
+    }
+
+    /// The same of some of them, each with what it must say.
+    pub async fn endure_as(&self, some: &[(&str, &str)], window: Duration) -> anyhow::Result<()> {
+        try_join_all(some.iter().map(async |(name, says)| {
+            let told = self.told(name, says);
+            let still = self.log.never(name, window, "a move in an outage", |row| row.spec != FULL);
             tokio::try_join!(told, still).map(drop)
         }))
         .await?;
         // Long after the last good reading the HPA gets an error, never a number.
-        for Worker { name, .. } in &self.all {
+        for (name, _) in some {
             let served = self.served(name).await;
             ensure!(served.is_err(), "{name}: the HPA is told {served:?} in an outage");
+            let moved = self.log.ensure_went(name, &[0, FULL]);
+            moved.with_context(|| format!("{name} has moved in an outage"))?;
         }
         Ok(())
     }
 
     /// The conditions say that and why the object cannot be read. The reason may change on the way there: where the machine
     /// is busy, an answer that comes late is told as one that did not come first.
-    async fn told(&self, worker: &Worker) -> anyhow::Result<()> {
-        let Worker { name, says, .. } = worker;
+    async fn told(&self, name: &str, says: &str) -> anyhow::Result<()> {
         eventually(SOON, "the object says why it cannot be read", async || {
             let ready = self.ns.condition(name, "Ready").await?;
             ensure!(ready["status"] == "False" && ready["reason"] == "TriggerError", "{name}: {ready}");
@@ -149,7 +167,8 @@ impl Workers {
             self.ns.wait_condition(name, "Active", "True", RECOVERY).await?;
             eventually(RECOVERY, "the HPA is served again", async || self.served(name).await).await?;
             // Longer than a cooldown: nothing was only put off.
-            self.log.never(name, COOLDOWN + Duration::from_secs(2), "a move after it", |row| row.spec != FULL).await?;
+            let longer = self.cooldown(name)? + Duration::from_secs(2);
+            self.log.never(name, longer, "a move after it", |row| row.spec != FULL).await?;
             self.log.ensure_went(name, &[0, FULL])
         }))
         .await?;
@@ -160,15 +179,22 @@ impl Workers {
     /// goes to rest, and then it does.
     pub async fn ensure_rests(&self, names: &[&str], healed: Timestamp) -> anyhow::Result<()> {
         try_join_all(names.iter().map(async |name| {
-            let at = self.rest(name, COOLDOWN + RECOVERY).await?;
+            let cooldown = self.cooldown(name)?;
+            let at = self.rest(name, cooldown + RECOVERY).await?;
             let quiet = at.duration_since(healed);
             println!("{}/{name}: at rest {:.1} s after the outage", self.ns.name(), quiet.as_secs_f64());
-            let least = SignedDuration::try_from(COOLDOWN)? - SignedDuration::from_secs(1);
+            let least = SignedDuration::try_from(cooldown)? - SignedDuration::from_secs(1);
             ensure!(quiet >= least, "{name}: at rest {quiet:?} after the outage:\n{}", self.log.timeline(name));
             self.ns.wait_condition(name, "Ready", "True", RECOVERY).await.map(drop)
         }))
         .await?;
         Ok(())
+    }
+
+    fn cooldown(&self, name: &str) -> anyhow::Result<Duration> {
+        let worker = self.all.iter().find(|worker| worker.name == name);
+        let seconds = worker.and_then(|worker| worker.spec["cooldownPeriod"].as_u64());
+        seconds.map(Duration::from_secs).with_context(|| format!("no cooldown of {name}"))
     }
 
     /// Waits until the object is at rest: when that was first seen.
