@@ -15,6 +15,7 @@ mod leader;
 mod mistakes;
 mod outages;
 mod owned_hpa;
+mod pages;
 mod pausing;
 mod rest;
 mod rig;

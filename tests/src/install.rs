@@ -129,31 +129,52 @@ impl Rig {
 /// # Errors
 /// When it is refused.
 pub async fn apply(client: &Client, document: &Value) -> anyhow::Result<DynamicObject> {
+    let api = api_of(client, document).await?;
+    let applied = apply_by(&api, document, &PatchParams::apply("kubectl")).await?;
+    if document["kind"] != "CustomResourceDefinition" {
+        return Ok(applied);
+    }
+    established(client, &api, document).await
+}
+
+/// The same without a trace: the API server says what would become of it.
+///
+/// # Errors
+/// When it would be refused.
+pub async fn try_out(client: &Client, document: &Value) -> anyhow::Result<DynamicObject> {
+    let params = PatchParams::apply("kubectl").dry_run();
+    apply_by(&api_of(client, document).await?, document, &params).await
+}
+
+async fn apply_by(api: &Api<DynamicObject>, document: &Value, params: &PatchParams) -> anyhow::Result<DynamicObject> {
+    let name = document["metadata"]["name"].as_str().context("a document without a name")?;
+    let what = || format!("the API server refuses {} {name}", document["kind"].as_str().unwrap_or_default());
+    api.patch(name, params, &Patch::Apply(document)).await.with_context(what)
+}
+
+/// How long discovery may lag behind a new CRD, and a namespace's default rights behind the namespace.
+const LAG: Duration = Duration::from_secs(30);
+
+async fn api_of(client: &Client, document: &Value) -> anyhow::Result<Api<DynamicObject>> {
     let kind = document["kind"].as_str().context("a document without a kind")?;
     let name = document["metadata"]["name"].as_str().context("a document without a name")?;
     let what = format!("{kind} {name}");
     let api_version = document["apiVersion"].as_str().with_context(|| format!("{what} has no apiVersion"))?;
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let gvk = GroupVersionKind::gvk(group, version, kind);
-    // Discovery lags behind a new CRD, and a namespace's default rights behind the namespace.
-    let deadline = Duration::from_secs(30);
     let (resource, capabilities) =
-        eventually(deadline, &format!("{what} has a known kind"), async || Ok(pinned_kind(client, &gvk).await?))
-            .await?;
-    let api: Api<DynamicObject> = match (&capabilities.scope, document["metadata"]["namespace"].as_str()) {
+        eventually(LAG, &format!("{what} has a known kind"), async || Ok(pinned_kind(client, &gvk).await?)).await?;
+    Ok(match (&capabilities.scope, document["metadata"]["namespace"].as_str()) {
         (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
         (Scope::Namespaced, namespace) => {
             Api::namespaced_with(client.clone(), namespace.unwrap_or("default"), &resource)
         }
-    };
-    let applied = api
-        .patch(name, &PatchParams::apply("kubectl"), &Patch::Apply(document))
-        .await
-        .with_context(|| format!("the API server refuses {what}"))?;
-    if kind != "CustomResourceDefinition" {
-        return Ok(applied);
-    }
-    eventually(deadline, &format!("{what} is established"), async || {
+    })
+}
+
+async fn established(client: &Client, api: &Api<DynamicObject>, document: &Value) -> anyhow::Result<DynamicObject> {
+    let name = document["metadata"]["name"].as_str().context("a document without a name")?;
+    eventually(LAG, &format!("the CRD {name} is established"), async || {
         let crd = api.get(name).await?;
         let conditions = crd.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let established = conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True");

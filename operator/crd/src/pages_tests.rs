@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use windlass_sources::{Given, PodIdentity, Secret};
+use windlass_sources::{Given, Secret};
 
 use crate::{Group, Inputs, ScaledObject, ScaledObjectSpec, TriggerAuthenticationSpec, validate};
 
@@ -71,8 +71,28 @@ fn unknown(path: &str, written: &Value, known: &Value) -> Option<String> {
     }
 }
 
-/// Understands a document as the operator would. An authentication that it refers to gives the operator's own AWS identity.
-fn understand(document: &Value) -> Result<(), String> {
+/// What the authentications that a page shows give, by their names.
+fn authentications(documents: &[Value]) -> BTreeMap<String, Given> {
+    let of_kind = documents.iter().filter(|document| document["kind"] == "TriggerAuthentication");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let given = |document: &Value| {
+        let spec: TriggerAuthenticationSpec =
+            serde_json::from_value(document["spec"].clone()).expect("an authentication");
+        let value = |secret: &Value| {
+            let is_it = |other: &&Value| other["kind"] == "Secret" && other["metadata"]["name"] == secret["name"];
+            let shown =
+                documents.iter().find(is_it).and_then(|found| found["stringData"][text(&secret["key"])].as_str());
+            Secret::new(shown.unwrap_or("secret"))
+        };
+        let references = document["spec"]["secretTargetRef"].as_array().into_iter().flatten();
+        let parameters = references.map(|one| (text(&one["parameter"]), value(one))).collect();
+        Given { identity: spec.identity().expect("an identity"), parameters, ..Given::default() }
+    };
+    of_kind.map(|document| (text(&document["metadata"]["name"]), given(document))).collect()
+}
+
+/// Understands a document as the operator would, with the authentications of its page.
+fn understand(document: &Value, shown: &BTreeMap<String, Given>) -> Result<(), String> {
     let object: ScaledObject = serde_json::from_value(document.clone()).map_err(|error| error.to_string())?;
     let known = serde_json::to_value(&object.spec).map_err(|error| error.to_string())?;
     if let Some(field) = unknown("spec", &document["spec"], &known) {
@@ -83,16 +103,13 @@ fn understand(document: &Value) -> Result<(), String> {
         Some("keda.sh/v1alpha1") => Group::Keda,
         other => return Err(format!("{other:?} is no group and version")),
     };
-    let given = |spec: &ScaledObjectSpec| -> Vec<Given> {
-        let identity =
-            |by_us| if by_us { PodIdentity::Aws { role_arn: None, external_id: None } } else { PodIdentity::None };
-        let triggers = spec.triggers.iter();
-        // The secret of a webhook must not stand in a trigger, so that no page shows one.
-        let secret = || [("secret".to_owned(), Secret::new("secret"))].into();
-        let given = |by_us| Given { identity: identity(by_us), parameters: secret(), ..Given::default() };
-        triggers.map(|t| given(t.authentication_ref.is_some())).collect()
+    let given = |trigger: &crate::Trigger| match &trigger.authentication_ref {
+        Some(reference) => {
+            shown.get(&reference.name).cloned().ok_or_else(|| format!("the page does not show {}", reference.name))
+        }
+        None => Ok(Given::default()),
     };
-    let given = given(&object.spec);
+    let given = object.spec.triggers.iter().map(given).collect::<Result<Vec<_>, _>>()?;
     let inputs = Inputs { group, given: &given, ..Inputs::default() };
     let name = object.metadata.name.as_deref().ok_or("it has no name")?;
     match validate(name, &object.spec, inputs) {
@@ -107,13 +124,15 @@ fn every_scaled_object_of_every_page_is_understood() {
     let mut found = BTreeMap::new();
     for path in pages() {
         let page = read(&path);
+        let mut documents = Vec::new();
         for block in blocks(&page) {
-            for document in serde_yaml_ng::Deserializer::from_str(block) {
-                let document = Value::deserialize(document).unwrap_or_else(|error| panic!("{path}: {error}\n{block}"));
-                let Some(object) = scaled_object(document) else { continue };
-                *found.entry(path.clone()).or_insert(0) += 1;
-                understand(&object).unwrap_or_else(|wrong| panic!("{path}: {wrong}\n{block}"));
-            }
+            let parsed = serde_yaml_ng::Deserializer::from_str(block).map(Value::deserialize);
+            documents.extend(parsed.map(|one| one.unwrap_or_else(|error| panic!("{path}: {error}\n{block}"))));
+        }
+        let shown = authentications(&documents);
+        for object in documents.into_iter().filter_map(scaled_object) {
+            *found.entry(path.clone()).or_insert(0) += 1;
+            understand(&object, &shown).unwrap_or_else(|wrong| panic!("{path}: {wrong}\n{object:#}"));
         }
     }
     for path in ["README.md", "docs/coming-from-keda.md", "sources/src/rabbitmq/README.md"] {
@@ -127,7 +146,7 @@ fn a_mistake_on_a_page_is_noticed() {
     let good = json!({"triggers": [{"type": "cron", "metadata": {"timezone": "Etc/UTC", "start": "0 8 * * *", "end": "0 9 * * *",
         "desiredReplicas": "2"}}]});
     let object = scaled_object(good).expect("triggers");
-    assert_eq!(understand(&object), Ok(()));
+    assert_eq!(understand(&object, &BTreeMap::new()), Ok(()));
     for (pointer, value) in [
         ("/spec/triggers/0/metadata/desiredReplicas", json!("none")),
         ("/spec/triggers/0/type", json!("crown")),
@@ -137,12 +156,15 @@ fn a_mistake_on_a_page_is_noticed() {
     ] {
         let mut bad = object.clone();
         *bad.pointer_mut(pointer).expect(pointer) = value;
-        assert!(understand(&bad).is_err(), "{pointer}");
+        assert!(understand(&bad, &BTreeMap::new()).is_err(), "{pointer}");
     }
     let mut keda = object;
     keda["apiVersion"] = json!("keda.sh/v1alpha1");
     keda["spec"]["triggers"][0]["metadata"]["strat"] = json!("x");
-    assert!(understand(&keda).is_err_and(|wrong| wrong.contains("strat")), "a remark is a mistake on a page");
+    assert!(
+        understand(&keda, &BTreeMap::new()).is_err_and(|wrong| wrong.contains("strat")),
+        "a remark is a mistake on a page"
+    );
 }
 
 #[test]
