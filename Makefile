@@ -32,7 +32,7 @@ RIG_ENV = WINDLASS_RIG_BIN="$$($(CLUSTER)/build.sh | tail -1)"
 BIN_ENV = WINDLASS_BIN="$(CARGO_TARGET_DIR)/debug/windlass"
 
 .PHONY: help setup build test test-unit test-it test-disasters test-hpa test-sources test-e2e test-cluster-unit test-cluster-smoke test-scripts crate-alone lint doc crd \
-	cluster cluster-build run demo bench-latency bench-sim audit clean
+	cluster cluster-build run demo bench-kafka bench-latency bench-sim audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-20s %s\n", $$1, $$2}' Makefile
@@ -132,6 +132,10 @@ bench-sim: ## what the simulator costs: disasters, a replay of 30 days, the demo
 bench-latency: setup cluster-build ## publish to /scale and to Ready, p50 and p99; 1,000 objects (release build, many minutes)
 	$(CARGO) build --release $(LOCKED) -p windlass -p windlass-tests
 	$(RIG_ENV) WINDLASS_BIN="$(CARGO_TARGET_DIR)/release/windlass" "$(CARGO_TARGET_DIR)/release/bench-latency" $(ARGS)
+
+bench-kafka: setup cluster-build ## CPU, threads, sockets and memory with 1,000 Kafka triggers (release build, about ten minutes)
+	$(CARGO) build --release $(LOCKED) -p windlass -p windlass-tests
+	$(RIG_ENV) WINDLASS_BIN="$(CARGO_TARGET_DIR)/release/windlass" "$(CARGO_TARGET_DIR)/release/bench-kafka" $(ARGS)
 
 audit: ## licences, advisories, banned and unused dependencies (needs cargo-deny and cargo-machete)
 	@for tool in deny machete; do command -v "cargo-$$tool" >/dev/null || { echo "cargo-$$tool is missing: cargo install --locked cargo-$$tool" >&2; exit 1; }; done

@@ -149,6 +149,26 @@ impl Process {
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
+    /// How many threads it has.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn threads(&self) -> anyhow::Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/task", self.pid)).context("it has ended")?.count())
+    }
+
+    /// How many sockets it has open.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn sockets(&self) -> anyhow::Result<usize> {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.pid)).context("it has ended")?;
+        let is_socket = |entry: &fs::DirEntry| {
+            fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+        };
+        Ok(descriptors.flatten().filter(is_socket).count())
+    }
+
     /// Processor time used so far, user and system, in seconds.
     ///
     /// # Errors
