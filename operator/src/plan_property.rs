@@ -302,7 +302,7 @@ fn case(seed: u64, tally: &mut Tally) {
     let mut draw = Draw(StdRng::seed_from_u64(seed));
     let text = draw.spec();
     let group = if draw.chance(0.5) { Group::Windlass } else { Group::Keda };
-    let Ok(spec) = serde_json::from_value::<ScaledObjectSpec>(text.clone()) else {
+    let Ok(spec) = serde_json::from_value::<ScaledObjectSpec>(text) else {
         tally.unreadable += 1;
         return;
     };
