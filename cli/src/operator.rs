@@ -81,6 +81,9 @@ pub(crate) struct Args {
     /// Folder in which received webhooks are kept: on a volume that all replicas share, so that none is lost in a take-over.
     #[arg(long, env = "WINDLASS_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Folder in which filePath of a ClusterTriggerAuthentication names files. [default: none, and such files are not read]
+    #[arg(long, env = "WINDLASS_FILEPATH_AUTH_ROOT_PATH")]
+    filepath_auth_root_path: Option<PathBuf>,
     /// Networks that triggers may name although they are kept from them by default, separated by commas: 127.0.0.0/8 for
     /// all, shop=169.254.10.0/24 for the objects of the namespace shop. By default link-local and metadata addresses are
     /// kept from them, and in a pod loopback addresses too.
@@ -230,6 +233,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         startup_limit,
         webhook_address,
         data_dir,
+        filepath_auth_root_path,
         allow_source_networks: _,
         deny_source_networks: _,
         log_format: _,
@@ -265,6 +269,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         startup_limit,
         webhook_address,
         data_dir,
+        auth_files: filepath_auth_root_path,
         ..Options::default()
     })
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::StreamExt;
@@ -24,6 +25,8 @@ pub struct Cache<T> {
     missing: watch::Sender<BTreeSet<Scope>>,
     /// What the last attempt to list or watch ended with, if it failed.
     trouble: RwLock<Option<String>>,
+    /// Counts changes.
+    revision: AtomicU64,
 }
 
 /// Each object with its resourceVersion.
@@ -53,7 +56,17 @@ impl<T> Cache<T> {
             objects: RwLock::default(),
             missing: watch::Sender::new(scopes.iter().cloned().collect()),
             trouble: RwLock::default(),
+            revision: AtomicU64::default(),
         }
+    }
+
+    /// Grows with each change, so that nobody looks through all of it anew where nothing is new.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.revision.fetch_add(1, Ordering::AcqRel);
     }
 
     /// One object.
@@ -92,6 +105,7 @@ impl<T> Cache<T> {
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         if objects.get(&key).is_none_or(|(known, _)| *known <= version) {
             objects.insert(key, (version, object));
+            self.changed();
         }
     }
 
@@ -100,6 +114,7 @@ impl<T> Cache<T> {
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         if objects.get(key).is_some_and(|(known, _)| *known <= version) {
             objects.remove(key);
+            self.changed();
         }
     }
 
@@ -110,6 +125,7 @@ impl<T> Cache<T> {
         gone.iter().for_each(|key| drop(objects.remove(key)));
         objects.extend(list);
         drop(objects);
+        self.changed();
         self.settled(scope);
         gone
     }
@@ -117,6 +133,33 @@ impl<T> Cache<T> {
     /// There is nothing to wait for in `scope`: it has been listed, or its kind is not there.
     fn settled(&self, scope: &Scope) {
         self.missing.send_if_modified(|missing| missing.remove(scope));
+    }
+}
+
+impl<T: PartialEq> Cache<T> {
+    /// Takes in what was found out otherwise than by a watch: the object, or why there is none. Says whether that is news.
+    pub fn tell(&self, key: &ObjectKey, found: Result<T, String>) -> bool {
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = self.trouble.write().unwrap_or_else(PoisonError::into_inner);
+        let is_news = match found {
+            Ok(object) => {
+                let is_same = objects.get(key).is_some_and(|(_, known)| **known == object);
+                objects.insert(key.clone(), (0, Arc::new(object)));
+                trouble.take();
+                !is_same
+            }
+            Err(why) => {
+                let was_there = objects.remove(key).is_some();
+                let is_known = trouble.as_ref() == Some(&why);
+                *trouble = Some(why);
+                was_there || !is_known
+            }
+        };
+        drop((objects, trouble));
+        if is_news {
+            self.changed();
+        }
+        is_news
     }
 }
 
@@ -292,6 +335,17 @@ mod tests {
         assert!(cache.is_listed());
         assert_eq!(cache.replace(&scopes[0], BTreeMap::new()), [ObjectKey::new("a", "x")]);
         assert_eq!(cache.keys(), [ObjectKey::new("b", "x")]);
+    }
+
+    #[test]
+    fn what_no_watch_tells_is_news_once() {
+        let (cache, key) = (Cache::new(&[Scope::default()]), ObjectKey::new("ns", "a"));
+        let trouble = |why: &str| Err(why.to_owned());
+        assert!(cache.tell(&key, trouble("x")) && !cache.tell(&key, trouble("x")) && cache.tell(&key, trouble("y")));
+        assert_eq!((cache.get(&key), cache.trouble().as_deref(), cache.revision()), (None, Some("y"), 2));
+        assert!(cache.tell(&key, Ok(1)) && !cache.tell(&key, Ok(1)) && cache.tell(&key, Ok(2)));
+        assert_eq!((cache.get(&key).as_deref(), cache.trouble()), (Some(&2), None));
+        assert!(cache.tell(&key, trouble("y")) && cache.get(&key).is_none());
     }
 
     #[test]

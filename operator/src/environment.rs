@@ -36,8 +36,17 @@ enum Value {
     Unknowable,
 }
 
-/// The containers of a template that have an environment at all. Cheap to clone.
-pub type Containers = Arc<Vec<Container>>;
+/// What is needed of a pod template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its containers.
+    pub containers: Vec<Container>,
+    /// The name of the ServiceAccount that it runs as.
+    pub service_account: String,
+}
+
+/// Cheap to clone.
+pub type Containers = Arc<Pod>;
 
 /// The part of a pod template that is needed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -45,8 +54,12 @@ pub(crate) struct Template(PodTemplateSpec);
 
 impl Template {
     pub(crate) fn containers(self) -> Option<Containers> {
-        let containers = self.0.spec?.containers;
-        Some(Arc::new(containers.into_iter().map(Container::from).collect()))
+        let spec = self.0.spec?;
+        let account = spec.service_account_name.filter(|name| !name.is_empty());
+        Some(Arc::new(Pod {
+            containers: spec.containers.into_iter().map(Container::from).collect(),
+            service_account: account.unwrap_or_else(|| "default".to_owned()),
+        }))
     }
 }
 

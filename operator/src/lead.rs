@@ -81,6 +81,7 @@ impl Leader {
         let end = stop.child_token();
         let writer = Writer::fenced(self.client.clone(), self.leads.clone(), self.options.write_deadline)
             .measured(self.telemetry.clone());
+        self.givens.lead(writer.clone());
         let tasks = TaskTracker::new();
         let (published, reachable) = oneshot::channel();
         if let Some(address) = self.options.advertise_address {
@@ -112,6 +113,8 @@ impl Leader {
                 }
             }));
         }
+        let users = self.givens.clone().tell_users(writer.clone(), self.world.clone(), self.clock.clone());
+        tasks.spawn(self.process.own(end.clone().run_until_cancelled_owned(users)));
         if self.options.keda_compat {
             let goodbyes = self.givens.clone().let_go(writer.clone(), self.world.keda.clone(), self.clock.clone());
             tasks.spawn(self.process.own(end.clone().run_until_cancelled_owned(goodbyes)));

@@ -22,6 +22,8 @@ pub struct Options {
     pub watch_namespaces: Vec<String>,
     /// The namespaces whose sources have rules of their own about what they may connect to.
     pub source_zones: BTreeSet<String>,
+    /// The folder that files of credentials (`filePath` of an authentication) may be in; `None` reads none.
+    pub auth_files: Option<PathBuf>,
     /// Where health and metrics are served.
     pub health_address: SocketAddr,
     /// Where the external metrics API is served.
@@ -63,6 +65,7 @@ impl Default for Options {
             keda_compat: false,
             watch_namespaces: Vec::new(),
             source_zones: BTreeSet::new(),
+            auth_files: None,
             health_address: SocketAddr::from(([0, 0, 0, 0], 8080)),
             metrics_address: SocketAddr::from(([0, 0, 0, 0], 6443)),
             webhook_address: None,

@@ -125,8 +125,8 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
     let groups = if options.keda_compat { vec![Group::Windlass, Group::Keda] } else { vec![Group::Windlass] };
     let givens = Givens::start(
         client.clone(),
-        (&groups, &namespaces),
-        &options.namespace,
+        &groups,
+        &options,
         queue.clone(),
         stop.clone(),
         &process,

@@ -31,6 +31,12 @@ pub enum PodIdentity {
         /// The external id that the role asks for.
         external_id: Option<String>,
     },
+    /// KEDA's `aws-eks`: by the role of the workload where there is one, or as the operator's own pod; and always so where the
+    /// trigger says that it asks as the operator.
+    AwsEks {
+        /// The workload's role.
+        role_arn: Option<String>,
+    },
 }
 
 impl Given {

@@ -33,6 +33,7 @@ mod upstream;
 pub mod webhook;
 
 pub use given::{Given, PodIdentity};
+pub use http::form;
 #[cfg(feature = "connect")]
 pub use http::{NetworkPolicy, Zone};
 pub use metadata::{ConfigError, Metadata};

@@ -6,6 +6,7 @@
 mod authentication;
 mod conformance;
 mod crashes;
+mod credentials;
 mod defaults;
 mod fallback;
 mod hpa_wiring;

@@ -174,6 +174,7 @@ fn nothing_the_operator_does_is_refused_and_nothing_it_may_do_is_unused() {
         for (kind, api_version) in KINDS {
             every_kind_scales(&ns, rabbit, kind, api_version).await?;
         }
+        authentications_say_who_uses_them(&ns, "windlass.dev").await?;
         hpas_are_changed_renamed_and_removed(&ns, rabbit).await?;
         what_is_deleted_is_put_right(&ns).await?;
         objects_of_keda_are_served(&ns.of_keda(), rabbit).await?;
@@ -240,6 +241,36 @@ async fn every_kind_scales(ns: &Namespace, rabbit: &Rabbit, kind: &str, api_vers
     .await
 }
 
+/// Both kinds, with one object that uses them.
+async fn authentications_say_who_uses_them(ns: &Namespace, group: &str) -> anyhow::Result<()> {
+    for kind in ["TriggerAuthentication", "ClusterTriggerAuthentication"] {
+        let name = format!("used-{}", kind.to_lowercase());
+        let document = json!({"apiVersion": format!("{group}/v1alpha1"), "kind": kind, "metadata": {"name": name}, "spec": {}});
+        if kind == "TriggerAuthentication" {
+            ns.apply(document).await?;
+        } else {
+            apply(&ns.client(), &document).await?;
+        }
+        let window = json!({"timezone": "Etc/UTC", "start": "0 0 * * *", "end": "1 0 * * *", "desiredReplicas": "1"});
+        let spec = json!({"scaleTargetRef": {"name": "nothing"}, "triggers":
+            [{"type": "cron", "metadata": window, "authenticationRef": {"name": name, "kind": kind}}]});
+        ns.scaled_object("user", &spec).await?;
+        let gvk = GroupVersionKind::gvk(group, "v1alpha1", kind);
+        let resource = ApiResource::from_gvk_with_plural(&gvk, &plural(kind));
+        let api: Api<DynamicObject> = match kind {
+            "TriggerAuthentication" => Api::namespaced_with(ns.client(), ns.name(), &resource),
+            _ => Api::all_with(ns.client(), &resource),
+        };
+        eventually(SOON, &format!("the {kind} names its user"), async || {
+            let status = api.get(&name).await?.data["status"].clone();
+            ensure!(status["scaledobjects"] == "user", "{status}");
+            Ok(())
+        })
+        .await?;
+    }
+    ns.delete_scaled_object("user", SOON).await
+}
+
 async fn hpas_are_changed_renamed_and_removed(ns: &Namespace, rabbit: &Rabbit) -> anyhow::Result<()> {
     let mut spec = rabbit_spec("deployment", &rabbit.amqp_url(), "rights", 10, 5);
     ns.scaled_object("deployment", &spec).await?;
@@ -279,7 +310,10 @@ async fn objects_of_keda_are_served(ns: &Namespace, rabbit: &Rabbit) -> anyhow::
     ns.apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "queues"}, "data": {"q": "rights"}}))
         .await?;
     let spec = json!({"secretTargetRef": [{"parameter": "host", "name": "broker", "key": "url"}],
+        "podIdentity": {"provider": "aws-eks"},
         "configMapTargetRef": [{"parameter": "queueName", "name": "queues", "key": "q"}]});
+    // Whose role is looked for; no controller makes it here.
+    ns.apply(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}})).await?;
     for (kind, spec) in [("TriggerAuthentication", spec), ("ClusterTriggerAuthentication", json!({}))] {
         let metadata = json!({"name": "rights", "finalizers": ["finalizer.keda.sh"]});
         let document = json!({"apiVersion": "keda.sh/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
@@ -296,6 +330,7 @@ async fn objects_of_keda_are_served(ns: &Namespace, rabbit: &Rabbit) -> anyhow::
     ns.scaled_object("kedas", &spec).await?;
     ns.wait_condition("kedas", "Ready", "True", SOON).await?;
     ns.wait_hpa("kedas", SOON).await?;
+    authentications_say_who_uses_them(ns, "keda.sh").await?;
     ns.delete_scaled_object("kedas", SOON).await?;
     for kind in ["TriggerAuthentication", "ClusterTriggerAuthentication"] {
         let gvk = GroupVersionKind::gvk("keda.sh", "v1alpha1", kind);

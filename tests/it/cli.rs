@@ -87,6 +87,7 @@ fn every_setting_of_the_operator_is_in_its_help_with_its_variable() {
         "startup-limit",
         "webhook-address",
         "data-dir",
+        "filepath-auth-root-path",
         "allow-source-networks",
         "deny-source-networks",
         "log-format",

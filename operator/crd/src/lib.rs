@@ -14,8 +14,8 @@ mod status;
 mod validate;
 
 pub use authentication::{
-    ALLOWED_HOSTS, EnvReference, KeyReference, PodIdentitySpec, TokenReference, TriggerAuthentication,
-    TriggerAuthenticationSpec, allowed_hosts,
+    ALLOWED_HOSTS, EnvReference, Identity, KeyReference, OAuth2Spec, PodIdentitySpec, SecretKey, TokenReference,
+    TriggerAuthentication, TriggerAuthenticationSpec, WorkloadRole, allowed_hosts,
 };
 pub use group::Group;
 pub use hand::{excluded_labels, hand, transfers_hpa};

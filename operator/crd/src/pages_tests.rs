@@ -191,7 +191,7 @@ fn what_the_page_for_kedas_users_calls_refused_is_refused() {
         serde_json::from_value::<ScaledObjectSpec>(object).expect("the test's own spec")
     };
     let trigger = |kind: &str, key: &str| json!({"triggers": [{"type": kind, "metadata": {key: "true"}}]});
-    let mut table = vec![
+    let table = vec![
         (json!({"advanced": {"scalingModifiers": {"formula": "a"}}}), "spec.advanced.scalingModifiers"),
         (
             json!({"fallback": {"failureThreshold": 3, "replicas": 1, "behavior": "scalingModifiers"}}),
@@ -207,8 +207,6 @@ fn what_the_page_for_kedas_users_calls_refused_is_refused() {
             "spec.triggers[0].metadata.aggregateFromKubeServiceEndpoints",
         ),
     ];
-    let oauth = |kind: &str| json!({"triggers": [{"type": kind, "metadata": {"authModes": "oauth"}}]});
-    table.extend(["prometheus", "metrics-api"].map(|kind| (oauth(kind), "spec.triggers[0].metadata.authModes")));
     let keys: [(&str, &[&str]); 2] = [
         (
             "kafka",
@@ -266,12 +264,8 @@ fn what_an_authentication_may_not_say_yet_is_on_the_page_for_kedas_users() {
         ("azureKeyVault", json!({})),
         ("gcpSecretManager", json!({})),
         ("awsSecretManager", json!({})),
-        ("boundServiceAccountToken", json!([{"parameter": "p", "serviceAccountName": "s"}])),
-        ("filePath", json!("p")),
-        ("oauth2", json!({})),
         ("podIdentity", json!({"provider": "azure-workload"})),
         ("podIdentity", json!({"provider": "gcp"})),
-        ("podIdentity", json!({"provider": "aws", "identityOwner": "workload"})),
     ] {
         let spec: TriggerAuthenticationSpec = serde_json::from_value(json!({field: value})).expect(field);
         assert!(spec.identity().is_err(), "{field} is served");

@@ -2,6 +2,7 @@
 
 pub mod endpoint_slice;
 mod event;
+pub mod token;
 pub mod writer;
 
 use k8s_openapi::api::autoscaling::v1::{Scale as ScaleObject, ScaleSpec};

@@ -5,7 +5,9 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
@@ -193,6 +195,19 @@ impl Writer {
         K: Clone + DeserializeOwned + Debug + Serialize + Resource,
     {
         self.write(short_name::<K>(), api.create(&Self::post_params(), body)).await
+    }
+
+    /// POST for a token of a `ServiceAccount`. Nothing of it is kept by the API server, but whoever has it may act with it.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn create_token(
+        &self,
+        api: &Api<ServiceAccount>,
+        name: &str,
+        request: &TokenRequest,
+    ) -> Result<TokenRequest, WriteError> {
+        self.write("TokenRequest", api.create_token_request(name, &PostParams::default(), request)).await
     }
 
     /// DELETE of the object with that uid, in the background.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::api::ApiResource;
 use tokio::time::Instant;
 use windlass_crd::{Group, ScaledObjectStatus, Target, Validated};
-use windlass_decision::{Decision, Hand, Observation, State, decide, in_fallback};
+use windlass_decision::{Decision, FailureKind, Hand, Observation, State, decide, in_fallback};
 
 use crate::engine::Engine;
 use crate::engine::memory::{Basis, Memory};
@@ -123,6 +123,9 @@ impl Engine {
             since_last: memory.decided_at.replace(Instant::now()).map(|at| at.elapsed()),
             hand,
         };
+        if status::failing(&observation, now).iter().any(|(_, kind)| *kind == FailureKind::Unauthorised) {
+            self.givens.doubt(key);
+        }
         let started = Instant::now();
         let decision = decide(&observation, &valid.config, &memory.state, now);
         self.telemetry.decision(decision.verdict, started.elapsed());

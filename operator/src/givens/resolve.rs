@@ -3,14 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use windlass_crd::{AuthenticationRef, KeyReference, ScaledObjectSpec, TriggerAuthenticationSpec};
-use windlass_sources::{ConfigError, Given, Secret};
+use windlass_crd::{
+    AuthenticationRef, Identity, KeyReference, ScaledObjectSpec, SecretKey, TriggerAuthenticationSpec, WorkloadRole,
+};
+use windlass_sources::{ConfigError, Given, PodIdentity, Secret};
 
-use super::{Givens, Known, Place, SeenAuthentication};
-use crate::environment::{Container, Containers, StoreKind, find};
+use super::token::TOKEN;
+use super::{Givens, Keeper, Known, Place, SeenAuthentication};
+use crate::environment::{Container, Containers, find};
 use crate::key::ObjectKey;
 
 const FROM_ENV: &str = "FromEnv";
+/// Where EKS has a ServiceAccount name its role.
+const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
 
 /// What the triggers of an object are given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +131,14 @@ impl Resolving<'_> {
         given: &mut Given,
     ) {
         match spec.identity() {
-            Ok(identity) => given.identity = identity,
+            Ok(Identity::Of(identity)) => given.identity = identity,
+            Ok(Identity::Workload(workload)) => {
+                let role_arn = self.workload_role(index, name, workload);
+                given.identity = match workload {
+                    WorkloadRole::Required => PodIdentity::Aws { role_arn, external_id: None },
+                    WorkloadRole::OfPod => PodIdentity::AwsEks { role_arn },
+                };
+            }
             Err(errors) => {
                 for error in errors {
                     self.error(index, format!("{name}: {}: {}", error.field, error.problem), &error.fix);
@@ -135,13 +147,13 @@ impl Resolving<'_> {
         }
         let namespace = if cluster { self.givens.namespace.clone() } else { self.key.namespace.to_string() };
         let references = [
-            (StoreKind::Secret, "secretTargetRef", &spec.secret_target_ref),
-            (StoreKind::ConfigMap, "configMapTargetRef", &spec.config_map_target_ref),
+            (Keeper::Secret, "secretTargetRef", &spec.secret_target_ref),
+            (Keeper::ConfigMap, "configMapTargetRef", &spec.config_map_target_ref),
         ];
-        for (kind, field, references) in references {
+        for (keeper, field, references) in references {
             for (place, reference) in references.iter().flatten().enumerate() {
                 let at = format!("{name}: spec.{field}[{place}]");
-                let Some(value) = self.value(index, &at, (kind, &namespace), reference) else { continue };
+                let Some(value) = self.value(index, &at, (keeper, &namespace), reference) else { continue };
                 given.parameters.insert(reference.parameter.clone(), value);
             }
         }
@@ -161,6 +173,89 @@ impl Resolving<'_> {
                 }
             }
         }
+        for (place, reference) in spec.bound_service_account_token.iter().flatten().enumerate() {
+            let at = format!("{name}: spec.boundServiceAccountToken[{place}]");
+            let Some(token) = self.token(index, &at, &namespace, &reference.service_account_name) else { continue };
+            given.parameters.insert(reference.parameter.clone(), token);
+        }
+        if let Some(oauth2) = &spec.oauth2 {
+            let SecretKey { name: secret, key } = &oauth2.client_secret.value_from.secret_key_ref;
+            let at = format!("{name}: spec.oauth2.clientSecret.valueFrom.secretKeyRef");
+            let reference = KeyReference { parameter: String::new(), name: secret.clone(), key: key.clone() };
+            if let Some(secret) = self.value(index, &at, (Keeper::Secret, &namespace), &reference) {
+                given.parameters.insert("clientSecret".to_owned(), secret);
+            }
+            given.parameters.extend(oauth2.parameters().map(|(name, value)| (name.to_owned(), Secret::new(value))));
+        }
+        match spec.file_path.as_deref().filter(|path| !path.is_empty()) {
+            // Last, since it goes before all others.
+            Some(path) if cluster => self.file(index, name, path, given),
+            Some(_) => {
+                let problem = format!("{name}: spec.filePath is for a ClusterTriggerAuthentication only");
+                self.error(index, problem, "make it one, or keep the credential in a Secret");
+            }
+            None => {}
+        }
+    }
+
+    /// The role that the target's own ServiceAccount names.
+    fn workload_role(&mut self, index: usize, name: &str, role: WorkloadRole) -> Option<String> {
+        let is_required = role == WorkloadRole::Required;
+        let Some(pod) = self.containers else {
+            if is_required {
+                let problem = format!("{name}: spec.podIdentity.identityOwner: the target has no pods with a ServiceAccount");
+                self.error(index, problem, "give roleArn in its place");
+            }
+            return None;
+        };
+        let (namespace, account) = (self.key.namespace.to_string(), pod.service_account.clone());
+        let at = format!("{name}: spec.podIdentity: the target's ServiceAccount {namespace}/{account}");
+        match self.known(Place { keeper: Keeper::ServiceAccount, namespace, name: account }) {
+            Known::Found(content) => {
+                let role = content.get(ROLE_ANNOTATION).map(|role| role.expose().trim().to_owned());
+                let role = role.filter(|role| !role.is_empty());
+                if role.is_none() && is_required {
+                    let fix = "annotate it with the ARN of the role, or give roleArn";
+                    self.error(index, format!("{at} has no annotation {ROLE_ANNOTATION}"), fix);
+                }
+                return role;
+            }
+            Known::Missing => self.error(index, format!("{at} is not there"), "create it, or give roleArn"),
+            Known::Trouble(why) => self.error(index, format!("{at} cannot be read: {why}"), "check the operator's rights"),
+            Known::NotYet => self.not_yet = true,
+        }
+        None
+    }
+
+    /// A token of a `ServiceAccount`.
+    fn token(&mut self, index: usize, at: &str, namespace: &str, name: &str) -> Option<Secret> {
+        let place = Place { keeper: Keeper::Token, namespace: namespace.to_owned(), name: name.to_owned() };
+        match self.known(place) {
+            Known::Found(content) => content.get(TOKEN).cloned(),
+            Known::Trouble(why) => {
+                let problem = format!("{at}: no token of the ServiceAccount {namespace}/{name} was given: {why}");
+                let fix = "create it if it is not there, and let the operator create its serviceaccounts/token by a Role, as \
+                           docs/authentication.md shows";
+                self.error(index, problem, fix);
+                None
+            }
+            Known::NotYet | Known::Missing => {
+                self.not_yet = true;
+                None
+            }
+        }
+    }
+
+    /// The parameters in a file of the operator's.
+    fn file(&mut self, index: usize, name: &str, path: &str, given: &mut Given) {
+        let place = Place { keeper: Keeper::File, namespace: String::new(), name: path.to_owned() };
+        match self.known(place) {
+            Known::Found(content) => given.parameters.extend((*content).clone()),
+            Known::Trouble(why) => {
+                self.error(index, format!("{name}: spec.filePath: {path:?} {why}"), "correct the path, or the file");
+            }
+            Known::NotYet | Known::Missing => self.not_yet = true,
+        }
     }
 
     /// The value of one key of one Secret or ConfigMap.
@@ -168,12 +263,12 @@ impl Resolving<'_> {
         &mut self,
         index: usize,
         at: &str,
-        (kind, namespace): (StoreKind, &str),
+        (keeper, namespace): (Keeper, &str),
         reference: &KeyReference,
     ) -> Option<Secret> {
-        let what = if kind == StoreKind::Secret { "Secret" } else { "ConfigMap" };
+        let what = if keeper == Keeper::Secret { "Secret" } else { "ConfigMap" };
         let KeyReference { name, key, .. } = reference;
-        let place = Place { kind, namespace: namespace.to_owned(), name: name.clone() };
+        let place = Place { keeper, namespace: namespace.to_owned(), name: name.clone() };
         match self.known(place) {
             Known::Found(content) => {
                 let value = content.get(key).cloned();
@@ -212,7 +307,7 @@ impl Resolving<'_> {
     /// Those of `variables` that the container of this name has, else the one that the spec names, else the first.
     fn environment(&mut self, container: Option<&str>, variables: &BTreeSet<&str>) -> BTreeMap<String, Secret> {
         let named = container.or(self.spec.scale_target_ref.env_source_container_name.as_deref());
-        let found = self.containers.and_then(|all| find(all, named)).filter(|_| !variables.is_empty()).cloned();
+        let found = self.containers.and_then(|pod| find(&pod.containers, named)).filter(|_| !variables.is_empty()).cloned();
         let Some(container) = found else { return BTreeMap::new() };
         let contents = self.contents(&container, variables);
         let mut all = container.resolve(|named| contents.get(named).cloned());
@@ -228,7 +323,7 @@ impl Resolving<'_> {
         let mut contents = BTreeMap::new();
         let needs = container.needs(&variables.iter().copied().collect());
         for (kind, name) in needs {
-            let place = Place { kind, namespace: self.key.namespace.to_string(), name: name.clone() };
+            let place = Place { keeper: kind.into(), namespace: self.key.namespace.to_string(), name: name.clone() };
             match self.known(place) {
                 Known::Found(content) => drop(contents.insert((kind, name), content)),
                 Known::NotYet => self.not_yet = true,

@@ -249,6 +249,13 @@ fn a_role_is_taken_on_by_the_keys_or_by_the_operator() {
     };
     assert_eq!(credential(&aws(None, None), &[]), operator(None));
     assert_eq!(credential(&aws(Some(ROLE), Some("x")), &[]), operator(role(Some("x"))));
+    let eks = |role_arn: Option<&str>| Given {
+        identity: PodIdentity::AwsEks { role_arn: role_arn.map(str::to_owned) },
+        ..with_keys()
+    };
+    assert_eq!(credential(&eks(None), &[]), operator(None));
+    assert_eq!(credential(&eks(Some(ROLE)), &[("identityOwner", "pod")]), operator(role(None)));
+    assert_eq!(credential(&eks(Some(ROLE)), &[("identityOwner", "operator")]), operator(None));
     // Keys in the trigger beside it are a mistake; more than is needed in an authentication is none.
     assert_eq!(bad_with(&aws(None, None), &KEYS), ["awsAccessKeyID", "awsSecretAccessKey"]);
     let both = [("identityOwner", "operator"), ("awsRoleArn", ROLE)];

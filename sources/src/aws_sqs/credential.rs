@@ -55,6 +55,12 @@ pub(super) fn parse(metadata: &mut Metadata<'_>) -> Option<Credential> {
             let role = role_arn.as_ref().map(|arn| Role { arn: arn.clone(), external_id: external_id.clone() });
             return Some(Credential { base: Base::Operator, role });
         }
+        PodIdentity::AwsEks { role_arn } => {
+            unused(metadata, "the authentication gives a pod identity");
+            let role = role_arn.as_ref().filter(|_| !operator);
+            let role = role.map(|arn| Role { arn: arn.clone(), external_id: None });
+            return Some(Credential { base: Base::Operator, role });
+        }
         PodIdentity::None if operator => {
             unused(metadata, "identityOwner is operator");
             return Some(Credential { base: Base::Operator, role: None });

@@ -1,5 +1,6 @@
 //! As whom a trigger asks: `authModes` and the keys that belong to each. This module sends nothing and repeats no credential.
 
+use super::oauth::{self, OAuth};
 use super::pairs::header_problem;
 use super::tls::{Tls, certificates};
 use crate::{Metadata, Secret};
@@ -13,6 +14,8 @@ pub struct Auth {
     pub headers: Vec<(String, Secret)>,
     /// A parameter of the query string.
     pub parameter: Option<(String, Secret)>,
+    /// A token, and where it comes from.
+    pub oauth: Option<OAuth>,
 }
 
 /// A way to say who asks.
@@ -26,6 +29,8 @@ pub(crate) enum Mode {
     Bearer,
     /// `customAuthHeader` and `customAuthValue`.
     Custom,
+    /// A token that `oauthTokenURI` gives.
+    OAuth,
     /// `cert` and `key`.
     Tls,
 }
@@ -35,6 +40,7 @@ const MODES: &[(&str, Mode)] = &[
     ("basic", Mode::Basic),
     ("bearer", Mode::Bearer),
     ("custom", Mode::Custom),
+    ("oauth", Mode::OAuth),
     ("tls", Mode::Tls),
 ];
 
@@ -60,10 +66,15 @@ pub(crate) fn authentication(metadata: &mut Metadata<'_>, allowed: &[Mode], encr
                     header(metadata, &mut auth, "customAuthHeader", name, value);
                 }
             }
-            Mode::Tls => {}
+            Mode::OAuth | Mode::Tls => {}
         }
     }
     let mut tls = certificates(metadata);
+    if modes.contains(&Mode::OAuth) {
+        auth.oauth = oauth::parse(metadata, &tls);
+    } else {
+        unused(metadata, "oauth", &oauth::KEYS);
+    }
     if modes.contains(&Mode::Tls) {
         keys(metadata, true, "tls", ["cert", "key"], 2);
     } else {
@@ -77,8 +88,9 @@ pub(crate) fn authentication(metadata: &mut Metadata<'_>, allowed: &[Mode], encr
         let key = if metadata.optional("authModes").is_some() { "authModes" } else { "authMode" };
         metadata.error(key, "tls needs an encrypted address", "write https:// and the port of that listener");
     }
+    let serves_token = auth.oauth.as_ref().is_some_and(|oauth| oauth.endpoint.tls);
     for key in ["ca", "unsafeSsl"] {
-        if metadata.is_public(key) {
+        if metadata.is_public(key) && !serves_token {
             metadata.no_effect(key, "the address is not encrypted");
         }
     }
@@ -98,12 +110,12 @@ fn modes(metadata: &mut Metadata<'_>, allowed: &[Mode]) -> Vec<Mode> {
         let known = MODES.iter().find(|(name, _)| name.eq_ignore_ascii_case(written)).map(|(_, mode)| *mode);
         match known {
             Some(mode) if allowed.contains(&mode) => modes.push(mode),
-            _ if written.eq_ignore_ascii_case("oauth") => metadata.error(key, "oauth is not supported yet", &*fix),
             _ => metadata.error(key, "names a mode that is not known here", &*fix),
         }
     }
-    if modes.contains(&Mode::Basic) && modes.contains(&Mode::Bearer) {
-        metadata.error(key, "basic and bearer exclude each other", "keep one of them");
+    let header = [Mode::Basic, Mode::Bearer, Mode::OAuth];
+    if header.iter().filter(|mode| modes.contains(mode)).count() > 1 {
+        metadata.error(key, "basic, bearer and oauth exclude each other", "keep one of them");
     }
     modes
 }

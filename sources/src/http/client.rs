@@ -10,7 +10,7 @@ use std::{fmt, io};
 
 use futures::{StreamExt, stream};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Certificate, Identity, StatusCode, redirect};
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
@@ -38,7 +38,7 @@ pub(crate) struct Client {
     guard: Guard,
 }
 
-/// A GET.
+/// A request.
 pub(crate) struct Request<'a> {
     pub(crate) url: Url,
     pub(crate) basic: Option<(&'a str, Option<&'a Secret>)>,
@@ -150,8 +150,23 @@ impl Client {
 
     /// The status of the answer, and its body where the status is one of success.
     pub(crate) async fn get(&self, request: Request<'_>) -> Result<(StatusCode, Vec<u8>), Trouble> {
+        self.send(self.inner.get(request.url.clone()), request).await
+    }
+
+    /// The same for a form that is sent by POST.
+    pub(crate) async fn post_form(&self, request: Request<'_>, form: String) -> Result<(StatusCode, Vec<u8>), Trouble> {
+        let asked = self.inner.post(request.url.clone()).body(form);
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        self.send(asked.header(CONTENT_TYPE, kind), request).await
+    }
+
+    async fn send(
+        &self,
+        asked: reqwest::RequestBuilder,
+        request: Request<'_>,
+    ) -> Result<(StatusCode, Vec<u8>), Trouble> {
         self.guard.check(&request.url)?;
-        let mut asked = self.inner.get(request.url).timeout(request.time);
+        let mut asked = asked.timeout(request.time);
         if let Some((user, password)) = request.basic {
             asked = asked.basic_auth(user, password.map(Secret::expose));
         }

@@ -6,6 +6,7 @@ mod address;
 mod auth;
 #[cfg(feature = "connect")]
 mod client;
+mod oauth;
 mod pairs;
 #[cfg(feature = "connect")]
 mod policy;
@@ -19,6 +20,10 @@ pub use auth::Auth;
 pub(crate) use auth::{Mode, authentication};
 #[cfg(feature = "connect")]
 pub(crate) use client::{Client, Guard, IN_FLIGHT, Request, Trouble, each};
+pub use oauth::OAuth;
+#[cfg(feature = "connect")]
+pub(crate) use oauth::{Tokens, with_token};
+pub use pairs::form;
 pub(crate) use pairs::{headers, parameters};
 #[cfg(feature = "connect")]
 pub(crate) use policy::Denied;

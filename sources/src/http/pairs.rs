@@ -6,6 +6,14 @@ use crate::{Metadata, Secret};
 const FRAMING: &[&str] =
     &["connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
 
+/// Pairs as a form has them: `name=value&name=value`, each part encoded.
+#[must_use]
+pub fn form<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(pairs);
+    form.finish()
+}
+
 /// The pairs of `key` as headers.
 pub(crate) fn headers(metadata: &mut Metadata<'_>, key: &'static str) -> Vec<(String, Secret)> {
     let pairs = pairs(metadata, key, "write name=value, several of them with commas");

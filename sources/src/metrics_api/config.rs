@@ -82,7 +82,7 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
     let activation = metadata.number("activationTargetValue", false).unwrap_or(0.0);
     let timeout = metadata.milliseconds("timeout");
     let encrypted = found.as_ref().is_none_or(|(_, endpoint)| endpoint.tls);
-    let modes = [Mode::ApiKey, Mode::Basic, Mode::Bearer, Mode::Custom, Mode::Tls];
+    let modes = [Mode::ApiKey, Mode::Basic, Mode::Bearer, Mode::Custom, Mode::OAuth, Mode::Tls];
     let (auth, tls) = authentication(metadata, &modes, encrypted);
 
     let (url, endpoint) = found?;

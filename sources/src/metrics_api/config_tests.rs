@@ -138,7 +138,29 @@ fn each_way_to_say_who_asks_needs_its_own_keys() {
     assert_eq!(bad(&[("authMode", "custom")]), ["customAuthHeader", "customAuthValue"]);
     assert_eq!(bad(&[HTTPS, ("authMode", "tls")]), ["cert", "key"]);
     assert_eq!(bad(&[("authMode", "tls"), ("cert", CERTIFICATE), ("key", KEY)]), ["authMode"]);
-    assert_eq!(bad(&[("authMode", "oauth")]), ["authMode"]);
+    assert_eq!(bad(&[("authMode", "oauth")]), ["clientID", "clientSecret", "oauthTokenURI"]);
+    let oauth = [
+        ("authMode", "oauth"),
+        ("oauthTokenURI", "https://login.shop/token?a=b"),
+        ("clientID", "me"),
+        ("clientSecret", "s"),
+        ("scope", "one two,three"),
+        ("endpointParams", "audience=a%26b"),
+    ];
+    let found = good(&oauth).1.auth.oauth.expect("oauth");
+    assert_eq!((found.endpoint.to_string().as_str(), found.target.expose()), ("login.shop:443", "/token?a=b"));
+    assert_eq!((found.scopes, found.parameters), (
+        ["one", "two", "three"].map(str::to_owned).to_vec(),
+        vec![("audience".to_owned(), Secret::new("a&b"))],
+    ));
+    assert!(good(&[&oauth[..], &[("ca", CERTIFICATE)]].concat()).1.auth.oauth.is_some_and(|o| o.tls.ca.is_some()));
+    let with = |more: (&'static str, &'static str)| bad(&[&oauth[..], &[more]].concat());
+    for wrong in ["ftp://login.shop", "http://me:s@login.shop/token", "/token"] {
+        assert_eq!(with(("oauthTokenURI", wrong)), ["oauthTokenURI"], "{wrong}");
+    }
+    assert_eq!(with(("endpointParams", "scope=other")), ["endpointParams"]);
+    assert_eq!(bad(&[("clientSecret", "s"), ("scopes", "x")]), ["clientSecret", "scopes"]);
+    assert_eq!(bad(&[("authModes", "oauth,bearer"), ("token", "t"), oauth[1], oauth[2], oauth[3]]), ["authModes"]);
     assert_eq!(bad(&[("authModes", "password")]), ["authModes"]);
     assert_eq!(bad(&[("authModes", "basic"), ("authMode", "basic"), ("username", "u")]), ["authMode"]);
     assert_eq!(bad(&[("authModes", "basic,bearer"), ("username", "u"), ("token", "t")]), ["authModes"]);
@@ -171,6 +193,14 @@ fn an_authentication_goes_to_its_own_hosts_only() {
     for url in ["http://evil.example", "http://api.shop.evil.example", "http://127.0.0.1"] {
         let errors = parse(&with(&[("url", url)]), &given).expect_err(url);
         assert_eq!(errors[0].field, "metadata.url");
+    }
+    // A client's secret goes to the server of the tokens.
+    let mut oauth = with(&[("authMode", "oauth"), ("clientID", "me"), ("clientSecret", "s")]);
+    for (uri, is_good) in [("https://api.shop/token", true), ("https://evil.example/token", false)] {
+        oauth.insert("oauthTokenURI".to_owned(), uri.to_owned());
+        let errors = parse(&oauth, &given).err().unwrap_or_default();
+        let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, if is_good { vec![] } else { vec!["metadata.oauthTokenURI"] }, "{uri}");
     }
 }
 
@@ -211,6 +241,10 @@ const KEYS: &[&str] = &[
     "keyParamName",
     "customAuthHeader",
     "aggregateFromKubeServiceEndpoints",
+    "oauthTokenURI",
+    "clientID",
+    "scopes",
+    "endpointParams",
     "other",
 ];
 
@@ -219,7 +253,7 @@ fn value() -> impl Strategy<Value = String> {
         any::<String>(),
         "(http|https)://[a-z0-9.\\[\\]:]{0,8}(:[0-9]{0,6})?(/[ -~]{0,8}){0,3}",
         "-?[0-9]{0,25}(\\.[0-9]{0,3})?",
-        "(basic|bearer|apiKey|custom|tls)(,(basic|bearer|apiKey|tls))?",
+        "(basic|bearer|apiKey|custom|oauth|tls)(,(basic|bearer|apiKey|tls))?",
         Just("true".to_owned()),
     ]
 }
@@ -239,7 +273,7 @@ proptest! {
     fn no_secret_is_ever_shown(
         base in prop::collection::btree_map(prop::sample::select(KEYS).prop_map(str::to_owned), value(), 0..8),
         around in "[a/#?@:\r\n]{0,3}",
-        place in prop::sample::select(vec!["url", "apiKey", "password", "token", "bearerToken", "customAuthValue", "key", "ca"]),
+        place in prop::sample::select(vec!["url", "apiKey", "password", "token", "bearerToken", "customAuthValue", "key", "ca", "clientSecret", "endpointParams"]),
         given in any::<bool>(),
     ) {
         let secret = format!("{around}S3CR3T{around}");

@@ -12,7 +12,9 @@ use windlass_decision::{FailureKind, Outcome};
 
 use super::config::{Connection, Query};
 use super::value::{Answer, Missing};
-use crate::http::{Auth, Client, Endpoint, IN_FLIGHT, NoFigure, Problem, Request, Site, Trouble, measured};
+use crate::http::{
+    Auth, Client, Endpoint, IN_FLIGHT, NoFigure, Problem, Request, Site, Tokens, Trouble, measured, with_token,
+};
 use crate::{Dependencies, Secret, Upstream};
 
 /// What one request may take where the trigger names no `timeout`.
@@ -26,11 +28,12 @@ pub(super) struct MetricsApi {
     connection: Connection,
     dependencies: Dependencies,
     client: OnceLock<Result<Arc<Client>, Trouble>>,
+    tokens: Tokens,
 }
 
 impl MetricsApi {
     pub(super) fn new(connection: Connection, dependencies: Dependencies) -> Self {
-        Self { connection, dependencies, client: OnceLock::new() }
+        Self { connection, dependencies, client: OnceLock::new(), tokens: Tokens::default() }
     }
 
     fn site(&self) -> Site<&Endpoint> {
@@ -97,18 +100,24 @@ impl MetricsApi {
         if let Some((name, value)) = &auth.parameter {
             url.query_pairs_mut().append_pair(name, value.expose());
         }
-        let request = Request {
-            url,
-            basic: auth.basic.as_ref().map(|(user, password)| (user.as_str(), Some(password))),
-            headers: auth.headers.iter().map(|(name, value)| (name.as_str(), value)).collect(),
-            time: timeout.unwrap_or(DEFAULT_TIMEOUT),
-            limit: MAX_BYTES,
+        let (url, time) = (&url, timeout.unwrap_or(DEFAULT_TIMEOUT));
+        let send = |token: Option<Secret>| async move {
+            let headers = auth.headers.iter().map(|(name, value)| (name.as_str(), value));
+            let request = Request {
+                url: url.clone(),
+                basic: auth.basic.as_ref().map(|(user, password)| (user.as_str(), Some(password))),
+                headers: headers.chain(token.iter().map(|token| ("authorization", token))).collect(),
+                time,
+                limit: MAX_BYTES,
+            };
+            client.get(request).await.map_err(trouble)
         };
-        match client.get(request).await {
-            Ok((status, body)) if status.is_success() => Ok(body),
-            Ok((status, _)) => Err(self.site().status(status, *auth != Auth::default() || tls.cert.is_some())),
-            Err(found) => Err(trouble(found)),
+        let whose = (auth.oauth.as_ref(), &*self.dependencies.network);
+        let (status, body) = with_token(&self.tokens, whose, time, send).await?;
+        if status.is_success() {
+            return Ok(body);
         }
+        Err(self.site().status(status, *auth != Auth::default() || tls.cert.is_some()))
     }
 }
 

@@ -10,8 +10,10 @@ use url::Url;
 use windlass_decision::{FailureKind, Outcome};
 
 use super::config::{Connection, Query};
-use crate::http::{Client, Endpoint, NoFigure, Problem, Request, Site, Trouble, each, measured};
-use crate::{Dependencies, Upstream};
+use crate::http::{
+    Auth, Client, Endpoint, NoFigure, Problem, Request, Site, Tokens, Trouble, each, measured, with_token,
+};
+use crate::{Dependencies, Secret, Upstream};
 
 /// What one request may take where the trigger names no `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -24,11 +26,12 @@ pub(super) struct Prometheus {
     connection: Connection,
     dependencies: Dependencies,
     client: OnceLock<Result<Arc<Client>, Trouble>>,
+    tokens: Tokens,
 }
 
 impl Prometheus {
     pub(super) fn new(connection: Connection, dependencies: Dependencies) -> Self {
-        Self { connection, dependencies, client: OnceLock::new() }
+        Self { connection, dependencies, client: OnceLock::new(), tokens: Tokens::default() }
     }
 
     fn site(&self) -> Site<&Endpoint> {
@@ -74,23 +77,27 @@ impl Prometheus {
             .append_pair("query", &query.query)
             .extend_pairs(query.namespace.iter().map(|namespace| ("namespace", namespace)))
             .extend_pairs(query.parameters.iter().map(|(name, value)| (name, value.expose())));
-        let request = Request {
-            url,
-            basic: auth.basic.as_ref().map(|(user, password)| (user.as_str(), Some(password))),
-            headers: headers.iter().chain(&auth.headers).map(|(name, value)| (name.as_str(), value)).collect(),
-            time: timeout.unwrap_or(DEFAULT_TIMEOUT),
-            limit: MAX_BYTES,
+        let (url, time) = (&url, timeout.unwrap_or(DEFAULT_TIMEOUT));
+        let send = |token: Option<Secret>| async move {
+            let headers = headers.iter().chain(&auth.headers).map(|(name, value)| (name.as_str(), value));
+            let request = Request {
+                url: url.clone(),
+                basic: auth.basic.as_ref().map(|(user, password)| (user.as_str(), Some(password))),
+                headers: headers.chain(token.iter().map(|token| ("authorization", token))).collect(),
+                time,
+                limit: MAX_BYTES,
+            };
+            client.get(request).await.map_err(trouble)
         };
-        match client.get(request).await {
-            Ok((status, body)) if status.is_success() => Ok(body),
-            Ok((StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY, _)) => {
+        let whose = (auth.oauth.as_ref(), &*self.dependencies.network);
+        let (status, body) = with_token(&self.tokens, whose, time, send).await?;
+        match status {
+            status if status.is_success() => Ok(body),
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
                 let message = "Prometheus cannot evaluate the query; try it in Prometheus' own page and correct it";
                 Err(Problem::new(FailureKind::BadAnswer, "metadata.query", message).into())
             }
-            Ok((status, _)) => {
-                Err(self.site().status(status, auth != &crate::http::Auth::default() || tls.cert.is_some()))
-            }
-            Err(found) => Err(trouble(found)),
+            status => Err(self.site().status(status, *auth != Auth::default() || tls.cert.is_some())),
         }
     }
 }

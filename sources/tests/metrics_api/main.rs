@@ -1,5 +1,7 @@
 //! The metrics-api source against a server that answers as it is told.
 
+mod oauth;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};

@@ -273,6 +273,28 @@ async fn a_proxy_of_the_environment_is_for_aws_itself() {
     assert!(!asked.is_empty() && asked.iter().all(|action| action == tunnel), "{asked:?}");
 }
 
+/// A node whose metadata service hangs delays nobody who has keys, and nobody for longer than a reading.
+#[tokio::test]
+async fn a_node_that_says_nothing_is_asked_only_where_there_is_nobody_else() {
+    let (node, sqs) = (Fake::start(|_| Answer::Nothing).await, aws(false).await);
+    let (address, node_address) = (sqs.address(), node.address());
+    let environment = [
+        ("AWS_EC2_METADATA_DISABLED", "false"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", node_address.as_str()),
+        ("AWS_ENDPOINT_URL_STS", address.as_str()),
+    ];
+    for case in ["keys", "keys with role"] {
+        assert_eq!(run(case, &address, &environment).await, ["ok 4", "ok 4"], "{case}");
+    }
+    assert!(node.requests().is_empty(), "asked for no reason: {:?}", node.actions());
+    let began = std::time::Instant::now();
+    for line in run("pod", &address, &environment).await {
+        assert!(line.contains("Some(\"metadata.identityOwner\")"), "{line}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "two readings of at most 5 s took {:?}", began.elapsed());
+    assert!(!node.requests().is_empty());
+}
+
 /// A session that SQS no longer takes is not used again, whatever time it had left.
 #[tokio::test]
 async fn an_expired_role_is_taken_on_anew() {

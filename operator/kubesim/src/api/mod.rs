@@ -32,6 +32,7 @@ mod serve;
 mod status;
 mod store;
 mod table;
+mod token;
 mod verbs;
 mod watch;
 mod write;

@@ -9,4 +9,5 @@ mod faults;
 mod lab;
 mod objects;
 mod served;
+mod tokens;
 mod watches;

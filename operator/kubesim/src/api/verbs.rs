@@ -20,6 +20,7 @@ use super::scale;
 use super::selector::Selector;
 use super::status::{Cause, Status};
 use super::store::at_of;
+use super::token;
 use super::write::{By, Part};
 
 /// A request about objects of a known kind.
@@ -38,6 +39,9 @@ pub(super) struct Asking<'a> {
 impl Cluster {
     pub(super) fn objects(&self, asking: Asking<'_>) -> Result<Answer, Status> {
         let Asking { kind, asked, verb, query, request, .. } = asking;
+        if asked.subresource == "token" && kind.kind == "ServiceAccount" {
+            return self.token(asking);
+        }
         let part = asked.part().ok_or_else(Status::no_such_path)?;
         if (part == Part::Status && !kind.has_status) || (part == Part::Scale && kind.scale.is_none()) {
             return Err(Status::no_such_path());
@@ -103,6 +107,17 @@ impl Cluster {
             }
             _ => Err(Status::no_such_method()),
         }
+    }
+
+    /// A token of a `ServiceAccount`: it can be created, and nothing else.
+    fn token(&self, asking: Asking<'_>) -> Result<Answer, Status> {
+        let Asking { kind, asked, request, .. } = asking;
+        let (Some(namespace), Some(name), "create") = (&asked.namespace, &asked.name, asking.verb) else {
+            return Err(Status::no_such_method());
+        };
+        let account = self.store().get(kind, &at(namespace, name)).ok_or_else(|| Status::not_found(kind, name))?;
+        let answer = token::answer(&account, &parse(request.body())?, self.now())?;
+        Ok(Answer::Object(201, Arc::new(answer)))
     }
 }
 

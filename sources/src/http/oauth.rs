@@ -1,0 +1,305 @@
+//! OAuth 2.0 by client credentials (RFC 6749, section 4.4): what a trigger says of it, and the tokens that it gives. A token is
+//! asked for where none is known that is good, under the same network policy as everything; it is never printed.
+
+use url::Url;
+use url::form_urlencoded::{Serializer, parse as parse_form};
+
+use super::tls::Tls;
+use super::{Endpoint, url};
+use crate::{Metadata, Secret};
+
+/// Whom to ask for a token, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OAuth {
+    /// Where the server listens.
+    pub endpoint: Endpoint,
+    /// Path and query string of its URL. The latter may hold a key.
+    pub target: Secret,
+    /// Whom it trusts, without a client certificate.
+    pub tls: Tls,
+    /// The client.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: Secret,
+    /// What the token is to be good for.
+    pub scopes: Vec<String>,
+    /// Further parameters of the request.
+    pub parameters: Vec<(String, Secret)>,
+}
+
+/// The keys of the mode.
+pub(super) const KEYS: [&str; 6] = ["oauthTokenURI", "clientID", "clientSecret", "scopes", "scope", "endpointParams"];
+const TOKEN_URI: &str = "write the URL of the token endpoint, for example https://login.example.com/oauth2/token";
+
+/// Reads the keys of the mode; `tls` is what the trigger says about certificates.
+pub(super) fn parse(metadata: &mut Metadata<'_>, tls: &Tls) -> Option<OAuth> {
+    let found = url(metadata, KEYS[0], TOKEN_URI);
+    let credential = "give it, best by an authenticationRef";
+    let (id, secret) = (metadata.required(KEYS[1], credential), metadata.required(KEYS[2], credential));
+    let (scopes, scope) = (metadata.optional(KEYS[3]), metadata.optional(KEYS[4]));
+    let written = scopes.or(scope).unwrap_or_default().split([',', ' ']);
+    let scopes = written.map(str::trim).filter(|scope| !scope.is_empty()).map(str::to_owned).collect();
+    let written = metadata.optional(KEYS[5]).unwrap_or_default();
+    if written.split('&').any(|pair| !pair.is_empty() && !pair.contains('=')) {
+        metadata.error(KEYS[5], "has a part that is not name=value", "write name=value, several of them with &");
+        return None;
+    }
+    let parameters: Vec<_> =
+        parse_form(written.as_bytes()).map(|(name, value)| (name.into_owned(), Secret::new(value))).collect();
+    // As in Go's oauth2: grant_type may be another one, for servers that have names of their own.
+    if parameters.iter().any(|(name, _)| ["client_id", "client_secret", "scope"].contains(&name.as_str())) {
+        let fix = "remove it, and write clientID, clientSecret and scopes";
+        metadata.error(KEYS[5], "sets client_id, client_secret or scope", fix);
+    }
+    let (url, endpoint) = found?;
+    let target = target(&url);
+    let tls = if endpoint.tls { Tls { cert: None, key: None, ..tls.clone() } } else { Tls::default() };
+    Some(OAuth {
+        endpoint,
+        target: Secret::new(target),
+        tls,
+        client_id: id?.to_owned(),
+        client_secret: Secret::new(secret?),
+        scopes,
+        parameters,
+    })
+}
+
+fn target(url: &Url) -> String {
+    match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    }
+}
+
+impl OAuth {
+    /// The body of the request. `with_client`: whether it says as whom, too.
+    #[cfg_attr(not(feature = "connect"), allow(dead_code, reason = "only a connector asks"))]
+    fn form(&self, with_client: bool) -> String {
+        let mut form = Serializer::new(String::new());
+        if !self.parameters.iter().any(|(name, _)| name == "grant_type") {
+            form.append_pair("grant_type", "client_credentials");
+        }
+        if !self.scopes.is_empty() {
+            form.append_pair("scope", &self.scopes.join(" "));
+        }
+        form.extend_pairs(self.parameters.iter().map(|(name, value)| (name, value.expose())));
+        if with_client {
+            form.append_pair("client_id", &self.client_id).append_pair("client_secret", self.client_secret.expose());
+        }
+        form.finish()
+    }
+}
+
+#[cfg(feature = "connect")]
+pub(crate) use asking::{Tokens, with_token};
+
+#[cfg(feature = "connect")]
+mod asking {
+    use std::time::Duration;
+
+    use reqwest::StatusCode;
+    use serde_json::Value;
+    use tokio::sync::Mutex;
+    use tokio::time::Instant;
+    use url::Url;
+    use url::form_urlencoded::byte_serialize;
+    use windlass_decision::FailureKind;
+
+    use super::OAuth;
+    use crate::Secret;
+    use crate::http::{Endpoint, NetworkPolicy, NoFigure, Problem, Request, Site, Trouble};
+
+    const FIELD: &str = "metadata.oauthTokenURI";
+    /// Servers answer with some hundred bytes, or some thousand.
+    const MAX_BYTES: usize = 256 << 10;
+    /// How long a token is used of which its server does not say how long it is good.
+    const UNKNOWN: Duration = Duration::from_secs(600);
+    /// A token is renewed this long before it runs out, or after nine tenths of its life where that is later.
+    const MARGIN: Duration = Duration::from_secs(10);
+    /// All who ask at once are told the same failure.
+    const FAILED: Duration = Duration::from_millis(500);
+
+    /// The token of one upstream.
+    #[derive(Debug, Default)]
+    pub(crate) struct Tokens(Mutex<State>);
+
+    #[derive(Debug, Default)]
+    struct State {
+        /// The header, and until when it is used.
+        known: Option<(Secret, Instant)>,
+        failed: Option<(NoFigure, Instant)>,
+        /// The server takes the client's secret in the body, and not as a header.
+        in_body: bool,
+    }
+
+    /// Sends a request with a token as the header `Authorization`, if `oauth` says so; with a new one where the server refuses
+    /// one from an earlier request.
+    pub(crate) async fn with_token<F>(
+        tokens: &Tokens,
+        (oauth, network): (Option<&OAuth>, &NetworkPolicy),
+        time: Duration,
+        send: impl Fn(Option<Secret>) -> F,
+    ) -> Result<(StatusCode, Vec<u8>), NoFigure>
+    where
+        F: Future<Output = Result<(StatusCode, Vec<u8>), NoFigure>>,
+    {
+        let Some(oauth) = oauth else { return send(None).await };
+        let (header, is_new) = tokens.header(oauth, network, time).await?;
+        let answer = send(Some(header.clone())).await?;
+        if answer.0 != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        tokens.refused(&header).await;
+        if is_new {
+            return Ok(answer);
+        }
+        let (header, _) = tokens.header(oauth, network, time).await?;
+        send(Some(header)).await
+    }
+
+    impl Tokens {
+        /// A header with a token that is good, and whether it was asked for just now.
+        async fn header(
+            &self,
+            oauth: &OAuth,
+            network: &NetworkPolicy,
+            time: Duration,
+        ) -> Result<(Secret, bool), NoFigure> {
+            // One asks, the others wait for what it is given.
+            let mut state = self.0.lock().await;
+            let now = Instant::now();
+            match (&state.known, &state.failed) {
+                (Some((header, until)), _) if *until > now => return Ok((header.clone(), false)),
+                (_, Some((none, at))) if now.duration_since(*at) < FAILED => return Err(none.clone()),
+                _ => {}
+            }
+            state.known = None;
+            match oauth.ask(network, time, &mut state.in_body).await {
+                Ok((header, life)) => {
+                    state.failed = None;
+                    state.known = Some((header.clone(), now + life));
+                    Ok((header, true))
+                }
+                Err(problem) => {
+                    let none = NoFigure::Failed(problem);
+                    state.failed = Some((none.clone(), Instant::now()));
+                    Err(none)
+                }
+            }
+        }
+
+        async fn refused(&self, header: &Secret) {
+            let mut state = self.0.lock().await;
+            state.known.take_if(|(known, _)| known == header);
+        }
+    }
+
+    impl OAuth {
+        /// A header with a new token, and how long it is to be used.
+        async fn ask(
+            &self,
+            network: &NetworkPolicy,
+            time: Duration,
+            in_body: &mut bool,
+        ) -> Result<(Secret, Duration), Problem> {
+            let site = Site { what: "the token server", place: &self.endpoint, field: FIELD };
+            let mut answer = self.post(network, time, *in_body).await.map_err(|found| site.trouble(found))?;
+            let is_refused = |status| matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+            if is_refused(answer.0) {
+                // Servers may know one way only, and none says which.
+                let other = self.post(network, time, !*in_body).await.map_err(|found| site.trouble(found))?;
+                if other.0.is_success() {
+                    *in_body = !*in_body;
+                    answer = other;
+                }
+            }
+            let (status, body) = answer;
+            if status.is_success() {
+                return taken(&body, &site);
+            }
+            if is_refused(status) || status == StatusCode::FORBIDDEN {
+                let message = format!(
+                    "the token server at {} gives no token; check clientID, clientSecret, scopes and endpointParams",
+                    self.endpoint
+                );
+                return Err(Problem::new(FailureKind::Unauthorised, "metadata.clientID", message));
+            }
+            // That it is not there says nothing about the figure.
+            match site.status(status, true) {
+                NoFigure::Failed(problem) | NoFigure::Absent(problem) => Err(problem),
+            }
+        }
+
+        async fn post(
+            &self,
+            network: &NetworkPolicy,
+            time: Duration,
+            in_body: bool,
+        ) -> Result<(StatusCode, Vec<u8>), Trouble> {
+            let client = network.client(&self.endpoint, &self.tls)?;
+            let url = format!("{}{}", self.endpoint.base(), self.target.expose());
+            let url = Url::parse(&url).map_err(|_| Trouble::Unusable)?;
+            let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+            let (id, secret) = (encoded(&self.client_id), Secret::new(encoded(self.client_secret.expose())));
+            let basic = (!in_body).then_some((id.as_str(), Some(&secret)));
+            let request = Request { url, basic, headers: Vec::new(), time, limit: MAX_BYTES };
+            client.post_form(request, self.form(in_body)).await
+        }
+    }
+
+    /// What an answer gives (RFC 6749, section 5.1).
+    fn taken(body: &[u8], site: &Site<&Endpoint>) -> Result<(Secret, Duration), Problem> {
+        let answer: Value = serde_json::from_slice(body).map_err(|_| site.bad("its answer is not JSON"))?;
+        let token = answer["access_token"].as_str().unwrap_or_default();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(site.bad("its answer has no access_token that can be sent"));
+        }
+        if answer["token_type"].as_str().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
+            return Err(site.bad("its token is not of the type Bearer, the only one that is served"));
+        }
+        let seconds = match &answer["expires_in"] {
+            Value::String(text) => text.parse().ok(),
+            other => other.as_f64(),
+        };
+        let life = seconds.filter(|seconds| *seconds > 0.0).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let life = life.map_or(UNKNOWN, |life| life.saturating_sub(MARGIN).max(life / 10 * 9).min(Duration::from_hours(24)));
+        Ok((Secret::new(format!("Bearer {token}")), life))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn an_answer_gives_a_token_for_a_time_or_nothing_of_it_is_repeated() {
+            let endpoint = Endpoint { tls: true, host: "login".to_owned(), port: 443, path: String::new() };
+            let site = Site { what: "the token server", place: &endpoint, field: FIELD };
+            let of = |body: &str| taken(body.as_bytes(), &site);
+            for (body, life) in [
+                (r#"{"access_token": "s3cr3t", "token_type": "bearer", "expires_in": 3600}"#, 3590),
+                (r#"{"access_token": "s3cr3t", "token_type": "Bearer", "expires_in": "60"}"#, 54),
+                (r#"{"access_token": "s3cr3t", "expires_in": 1e300}"#, 600),
+                (r#"{"access_token": "s3cr3t", "expires_in": -1}"#, 600),
+                (r#"{"access_token": "s3cr3t", "expires_in": 1000000}"#, 86_400),
+                (r#"{"access_token": "s3cr3t"}"#, 600),
+            ] {
+                let (header, used) = of(body).expect(body);
+                assert_eq!((header.expose(), used), ("Bearer s3cr3t", Duration::from_secs(life)), "{body}");
+            }
+            for body in [
+                "s3cr3t",
+                r#"{"access_token": ""}"#,
+                r#"{"access_token": "s3cr3t\n"}"#,
+                r#"{"access_token": ["s3cr3t"]}"#,
+                r#"{"access_token": "s3cr3t", "token_type": "mac"}"#,
+                "[]",
+                "",
+            ] {
+                let problem = of(body).expect_err(body);
+                assert_eq!((problem.kind, problem.field), (FailureKind::BadAnswer, FIELD), "{body}");
+                assert!(!problem.message.contains("s3cr3t"), "{}", problem.message);
+            }
+        }
+    }
+}
