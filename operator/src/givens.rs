@@ -184,7 +184,12 @@ impl Givens {
         WatchBackoff::new(self.seeds.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn watch_authentications(self: &Arc<Self>, kind: &'static str, scope: Scope, cache: Arc<Cache<SeenAuthentication>>) {
+    fn watch_authentications(
+        self: &Arc<Self>,
+        kind: &'static str,
+        scope: Scope,
+        cache: Arc<Cache<SeenAuthentication>>,
+    ) {
         let resource = resource(scope.group, kind);
         let api: Api<DynamicObject> = match &scope.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),

@@ -2,6 +2,7 @@
 //! target's container. It holds values; it never fetches one.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::Secret;
 
@@ -14,6 +15,8 @@ pub struct Given {
     pub environment: BTreeMap<String, Secret>,
     /// As whom a cloud is asked.
     pub identity: PodIdentity,
+    /// The addresses behind the Service that the trigger names, if it is to ask each of them.
+    pub endpoints: Vec<IpAddr>,
     /// The hosts that the authentication may be sent to: a name, or `*.` and a domain. `None` allows any.
     pub allowed_hosts: Option<Vec<String>>,
 }

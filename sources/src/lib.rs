@@ -37,6 +37,7 @@ pub use http::form;
 #[cfg(feature = "connect")]
 pub use http::{NetworkPolicy, Zone};
 pub use metadata::{ConfigError, Metadata};
+pub use metrics_api::{Service, service};
 #[cfg(feature = "connect")]
 pub use process::{Owned, Process};
 pub use quantity::quantity;

@@ -175,6 +175,7 @@ fn nothing_the_operator_does_is_refused_and_nothing_it_may_do_is_unused() {
             every_kind_scales(&ns, rabbit, kind, api_version).await?;
         }
         authentications_say_who_uses_them(&ns, "windlass.dev").await?;
+        endpoints_are_looked_for(&ns).await?;
         hpas_are_changed_renamed_and_removed(&ns, rabbit).await?;
         what_is_deleted_is_put_right(&ns).await?;
         objects_of_keda_are_served(&ns.of_keda(), rabbit).await?;
@@ -241,11 +242,30 @@ async fn every_kind_scales(ns: &Namespace, rabbit: &Rabbit, kind: &str, api_vers
     .await
 }
 
+/// Those of a Service of the object's own namespace.
+async fn endpoints_are_looked_for(ns: &Namespace) -> anyhow::Result<()> {
+    let metadata = json!({"url": format!("http://api.{}:80/", ns.name()), "valueLocation": "n", "targetValue": "1",
+        "aggregateFromKubeServiceEndpoints": "true"});
+    let spec =
+        json!({"scaleTargetRef": {"name": "nothing"}, "triggers": [{"type": "metrics-api", "metadata": metadata}]});
+    ns.scaled_object("endpoints", &spec).await?;
+    eventually(SOON, "the object says something", async || {
+        let ready = ns.condition("endpoints", "Ready").await?;
+        ensure!(ready["status"] == "False", "{ready}");
+        Ok(())
+    })
+    .await?;
+    // Long enough that the watch is there, and is in the audit log once it has ended.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    ns.delete_scaled_object("endpoints", SOON).await
+}
+
 /// Both kinds, with one object that uses them.
 async fn authentications_say_who_uses_them(ns: &Namespace, group: &str) -> anyhow::Result<()> {
     for kind in ["TriggerAuthentication", "ClusterTriggerAuthentication"] {
         let name = format!("used-{}", kind.to_lowercase());
-        let document = json!({"apiVersion": format!("{group}/v1alpha1"), "kind": kind, "metadata": {"name": name}, "spec": {}});
+        let document =
+            json!({"apiVersion": format!("{group}/v1alpha1"), "kind": kind, "metadata": {"name": name}, "spec": {}});
         if kind == "TriggerAuthentication" {
             ns.apply(document).await?;
         } else {

@@ -9,6 +9,7 @@ mod prometheus;
 mod sqs;
 mod webhook;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -59,6 +60,55 @@ fn a_number_that_an_api_answers_is_scaled_by() {
         work.log.never("web", Duration::from_secs(6), "it moves", |row| row.spec != 4).await?;
         fake.set(|_| Answer::json(&json!({"queue": {"length": 0}})));
         work.replicas(0).await.map(drop)
+    });
+}
+
+/// An address of this machine that is not loopback: an EndpointSlice may hold no other.
+fn own_address() -> anyhow::Result<Ipv4Addr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    // Nothing is sent: it tells which way it would go.
+    socket.connect("192.0.2.77:9")?;
+    match socket.local_addr()?.ip() {
+        IpAddr::V4(address) if !address.is_loopback() => Ok(address),
+        other => anyhow::bail!("this machine has no address but {other}"),
+    }
+}
+
+#[test]
+fn each_ready_endpoint_of_a_service_is_asked() {
+    run(async {
+        let (work, own) = (Work::start("endpoints").await?, own_address()?);
+        let fake = FakeHttp::start_at(own, |_| Answer::json(&json!({"length": 30}))).await?;
+        let slice = |ready: bool| {
+            // The second one would never answer.
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {"name": "api-1", "labels": {"kubernetes.io/service-name": "api"}},
+                "endpoints": [
+                    {"addresses": [own.to_string()], "conditions": {"ready": ready}},
+                    {"addresses": ["10.255.255.1"], "conditions": {"ready": false}},
+                ],
+                "ports": [{"port": fake.address().port()}]})
+        };
+        let url = format!("http://api.{}.svc:{}/stats", work.ns.name(), fake.address().port());
+        let metadata = json!({"url": url, "valueLocation": "length", "targetValue": "10",
+            "aggregateFromKubeServiceEndpoints": "true", "aggregationType": "sum"});
+        let mut spec = spec("metrics-api", metadata);
+        spec["pollingInterval"] = 1.into();
+        work.ns.scaled_object("web", &spec).await?;
+        eventually(SOON, "the object says that there is no endpoint", async || {
+            let ready = work.ns.condition("web", "Ready").await?;
+            let message = ready["message"].as_str().unwrap_or_default();
+            ensure!(ready["status"] == "False" && message.contains("no endpoint that is ready"), "{ready}");
+            Ok(())
+        })
+        .await?;
+        work.ns.apply(slice(true)).await?;
+        work.ns.wait_condition("web", "Ready", "True", SOON).await?;
+        work.replicas(3).await?;
+        // The pod is not ready any more: nothing is known, and nothing moves.
+        work.ns.apply(slice(false)).await?;
+        work.ns.wait_condition("web", "Ready", "False", SOON).await?;
+        work.log.never("web", Duration::from_secs(6), "it moves", |row| row.spec != 3).await
     });
 }
 

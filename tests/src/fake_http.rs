@@ -86,7 +86,18 @@ impl FakeHttp {
     /// # Errors
     /// When no port is free.
     pub async fn start(handler: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> anyhow::Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::single()?));
+        Self::start_at(Ipv4Addr::LOCALHOST, handler).await
+    }
+
+    /// The same on another address of this machine.
+    ///
+    /// # Errors
+    /// When no port is free, or the address is none of this machine's.
+    pub async fn start_at(
+        address: Ipv4Addr,
+        handler: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
+        let address = SocketAddr::from((address, ports::single()?));
         let listener = TcpListener::bind(address).await?;
         let shared = Arc::new(Shared { handler: Mutex::new(Arc::new(handler)), requests: Mutex::default() });
         let mut tasks = JoinSet::new();

@@ -269,7 +269,11 @@ impl TriggerAuthenticationSpec {
             errors.push(error("podIdentity.roleArn", problem, "keep one of the two"));
         }
         if external_id.is_some() && role_arn.is_none() {
-            errors.push(error("podIdentity.externalID", "is for roleArn only".to_owned(), "give roleArn, or remove it"));
+            errors.push(error(
+                "podIdentity.externalID",
+                "is for roleArn only".to_owned(),
+                "give roleArn, or remove it",
+            ));
         }
         let found = match provider.as_str() {
             "" | "none" => Identity::Of(PodIdentity::None),
@@ -351,7 +355,10 @@ mod tests {
         let wanted = wanted.into_iter().chain([("endpointParams", "audience=a%26b")]);
         assert_eq!(given, wanted.map(|(name, value)| (name, value.to_owned())).collect());
         assert_eq!(oauth2.client_secret.value_from.secret_key_ref.key, "secret");
-        assert_eq!(OAuth2Spec { kind: "clientCredentials".to_owned(), ..OAuth2Spec::default() }.parameters().count(), 0);
+        assert_eq!(
+            OAuth2Spec { kind: "clientCredentials".to_owned(), ..OAuth2Spec::default() }.parameters().count(),
+            0
+        );
     }
 
     #[test]

@@ -202,10 +202,6 @@ fn what_the_page_for_kedas_users_calls_refused_is_refused() {
         (trigger("external-push", "x"), "spec.triggers[0].type"),
         (trigger("kubernetes-workload", "x"), "spec.triggers[0].type"),
         (trigger("prometheus", "awsRegion"), "spec.triggers[0].metadata.awsRegion"),
-        (
-            trigger("metrics-api", "aggregateFromKubeServiceEndpoints"),
-            "spec.triggers[0].metadata.aggregateFromKubeServiceEndpoints",
-        ),
     ];
     let keys: [(&str, &[&str]); 2] = [
         (

@@ -53,7 +53,8 @@ fn why(error: &WriteError) -> String {
 /// Whether it is a DNS subdomain (RFC 1123), as each object's name is.
 fn is_name(name: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    let sound = |part: &str| !part.is_empty() && part.bytes().all(allowed) && !part.starts_with('-') && !part.ends_with('-');
+    let sound =
+        |part: &str| !part.is_empty() && part.bytes().all(allowed) && !part.starts_with('-') && !part.ends_with('-');
     name.len() <= 253 && name.split('.').all(sound)
 }
 

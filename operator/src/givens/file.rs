@@ -64,8 +64,8 @@ fn read(root: Option<&Path>, path: &str) -> Result<Content, String> {
         return Err("has more than 1 MiB".to_owned());
     }
     // The parser's own words may repeat a value.
-    let all: std::collections::BTreeMap<String, String> = serde_json::from_str(&text)
-        .map_err(|error| format!("is no JSON object of strings (line {})", error.line()))?;
+    let all: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(&text).map_err(|error| format!("is no JSON object of strings (line {})", error.line()))?;
     Ok(all.into_iter().map(|(name, value)| (name, Secret::new(value))).collect())
 }
 
@@ -131,7 +131,9 @@ mod tests {
             fs::write(root.path().join("f"), text).unwrap();
             said(read(Some(root.path()), "f"))
         };
-        for text in ["\"s3cr3t\"", "s3cr3t", "{\"token\": {\"s3cr3t\": 1}}", "{\"token\": 5}", "[\"s3cr3t\"]", "{\n\"s3cr3t"] {
+        for text in
+            ["\"s3cr3t\"", "s3cr3t", "{\"token\": {\"s3cr3t\": 1}}", "{\"token\": 5}", "[\"s3cr3t\"]", "{\n\"s3cr3t"]
+        {
             let why = of(text.as_bytes());
             assert!(why.starts_with("is no JSON object of strings (line ") && !why.contains("s3cr3t"), "{why}");
         }
@@ -149,7 +151,10 @@ mod tests {
         let told = Arc::new(AtomicUsize::new(0));
         let (kept, count, of, folder) = (cache.clone(), told.clone(), place.clone(), root.path().to_owned());
         let task = tokio::spawn(async move {
-            keep(Some(folder), &of, &kept, || drop(count.fetch_add(1, Ordering::SeqCst))).await;
+            keep(Some(folder), &of, &kept, || {
+                count.fetch_add(1, Ordering::SeqCst);
+            })
+            .await;
         });
         let token = || cache.get(&place.key()).and_then(|content| content.get("token").map(|t| t.expose().to_owned()));
         let until = async |wanted: Option<&str>| {

@@ -1,12 +1,13 @@
 //! From a spec's references to values, or to what stands in the way. It looks at what is known; it waits for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use windlass_crd::{
     AuthenticationRef, Identity, KeyReference, ScaledObjectSpec, SecretKey, TriggerAuthenticationSpec, WorkloadRole,
 };
-use windlass_sources::{ConfigError, Given, PodIdentity, Secret};
+use windlass_sources::{ConfigError, Given, PodIdentity, Secret, Service, TriggerInput};
 
 use super::token::TOKEN;
 use super::{Givens, Keeper, Known, Place, SeenAuthentication};
@@ -32,7 +33,13 @@ pub enum Resolution {
 #[must_use]
 pub fn refers(spec: &ScaledObjectSpec) -> bool {
     spec.triggers.iter().any(|trigger| {
-        trigger.authentication_ref.is_some() || trigger.metadata.keys().any(|key| key.ends_with(FROM_ENV))
+        let aggregates = || {
+            let given = Given::default();
+            windlass_sources::service(TriggerInput::new(&trigger.kind, &trigger.metadata, &given)).is_some()
+        };
+        trigger.authentication_ref.is_some()
+            || trigger.metadata.keys().any(|key| key.ends_with(FROM_ENV))
+            || aggregates()
     })
 }
 
@@ -82,7 +89,40 @@ impl Resolving<'_> {
         {
             self.authentication(index, reference, &mut given);
         }
+        let input = TriggerInput {
+            namespace: &self.key.namespace,
+            ..TriggerInput::new(&trigger.kind, &trigger.metadata, &given)
+        };
+        if let Some(service) = windlass_sources::service(input) {
+            given.endpoints = self.endpoints(index, service);
+        }
         given
+    }
+
+    /// The addresses behind a Service, of one family: pods of two families have an address of each.
+    fn endpoints(&mut self, index: usize, service: Service) -> Vec<IpAddr> {
+        let Service { namespace, name } = service;
+        let at = format!("the endpoints of the Service {namespace}/{name}");
+        match self.known(Place { keeper: Keeper::Endpoints, namespace, name }) {
+            Known::Found(content) => {
+                let mut all: Vec<IpAddr> = content.keys().filter_map(|address| address.parse().ok()).collect();
+                if all.iter().any(IpAddr::is_ipv4) {
+                    all.retain(IpAddr::is_ipv4);
+                }
+                all.sort_unstable();
+                all
+            }
+            Known::Trouble(why) => {
+                let field = format!("spec.triggers[{index}].metadata.url");
+                let fix = "check the operator's rights".to_owned();
+                self.errors.push(ConfigError { field, problem: format!("{at} cannot be read: {why}"), fix });
+                Vec::new()
+            }
+            Known::NotYet | Known::Missing => {
+                self.not_yet = true;
+                Vec::new()
+            }
+        }
     }
 
     fn error(&mut self, index: usize, problem: impl Into<String>, fix: &str) {
@@ -203,7 +243,8 @@ impl Resolving<'_> {
         let is_required = role == WorkloadRole::Required;
         let Some(pod) = self.containers else {
             if is_required {
-                let problem = format!("{name}: spec.podIdentity.identityOwner: the target has no pods with a ServiceAccount");
+                let problem =
+                    format!("{name}: spec.podIdentity.identityOwner: the target has no pods with a ServiceAccount");
                 self.error(index, problem, "give roleArn in its place");
             }
             return None;
@@ -221,7 +262,9 @@ impl Resolving<'_> {
                 return role;
             }
             Known::Missing => self.error(index, format!("{at} is not there"), "create it, or give roleArn"),
-            Known::Trouble(why) => self.error(index, format!("{at} cannot be read: {why}"), "check the operator's rights"),
+            Known::Trouble(why) => {
+                self.error(index, format!("{at} cannot be read: {why}"), "check the operator's rights")
+            }
             Known::NotYet => self.not_yet = true,
         }
         None
@@ -307,7 +350,8 @@ impl Resolving<'_> {
     /// Those of `variables` that the container of this name has, else the one that the spec names, else the first.
     fn environment(&mut self, container: Option<&str>, variables: &BTreeSet<&str>) -> BTreeMap<String, Secret> {
         let named = container.or(self.spec.scale_target_ref.env_source_container_name.as_deref());
-        let found = self.containers.and_then(|pod| find(&pod.containers, named)).filter(|_| !variables.is_empty()).cloned();
+        let found =
+            self.containers.and_then(|pod| find(&pod.containers, named)).filter(|_| !variables.is_empty()).cloned();
         let Some(container) = found else { return BTreeMap::new() };
         let contents = self.contents(&container, variables);
         let mut all = container.resolve(|named| contents.get(named).cloned());

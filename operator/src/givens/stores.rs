@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret as SecretObject, ServiceAccount};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::Api;
 use kube::runtime::watcher;
 use tokio::sync::Notify;
@@ -28,6 +29,8 @@ pub(super) enum Keeper {
     ConfigMap,
     /// A ServiceAccount's annotations.
     ServiceAccount,
+    /// The EndpointSlices of a Service: the addresses that are ready, as keys without values.
+    Endpoints,
     /// A ServiceAccount, which a token is asked for of.
     Token,
     /// A file.
@@ -112,7 +115,13 @@ impl Givens {
             }
         };
         drop(uses);
-        match cache.get(&place.key()) {
+        let found = match place.keeper {
+            // Of several objects, whatever they are called.
+            Keeper::Endpoints if cache.is_listed() => Some(Arc::new(all(&cache))),
+            Keeper::Endpoints => None,
+            _ => cache.get(&place.key()),
+        };
+        match found {
             Some(content) => Known::Found(content),
             None if cache.is_listed() => Known::Missing,
             None => cache.trouble().map_or(Known::NotYet, Known::Trouble),
@@ -178,6 +187,15 @@ impl Givens {
                     keep("serviceaccounts", (scope, api), watch, kept, content, |_: &ObjectKey| changed()).await;
                 });
             }
+            Keeper::Endpoints => {
+                let label = format!("kubernetes.io/service-name={}", place.name);
+                let watch = (watcher::Config::default().timeout(240).labels(&label), self.next_backoff());
+                self.spawn(stop.clone(), async move {
+                    let api: Api<EndpointSlice> = Api::namespaced(client, &namespace);
+                    let content = |slice: EndpointSlice| ready(slice);
+                    keep("endpointslices", (scope, api), watch, kept, content, |_: &ObjectKey| changed()).await;
+                });
+            }
             Keeper::Token => {
                 let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let (place, doubted) = (place.clone(), doubted.clone());
@@ -207,6 +225,19 @@ impl Givens {
             users.for_each(|(key, _)| this.queue.mark(key));
         }
     }
+}
+
+/// What several objects have together.
+fn all(cache: &Cache<Content>) -> Content {
+    cache.keys().iter().filter_map(|key| cache.get(key)).flat_map(|content| (*content).clone()).collect()
+}
+
+/// The addresses of a slice that take requests.
+fn ready(slice: EndpointSlice) -> Content {
+    let is_ready =
+        |endpoint: &Endpoint| endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
+    let endpoints = slice.endpoints.into_iter().filter(is_ready);
+    endpoints.flat_map(|endpoint| endpoint.addresses).map(|address| (address, Secret::new(""))).collect()
 }
 
 fn content_of_secret(secret: SecretObject) -> Content {

@@ -58,7 +58,12 @@ pub(super) async fn keep(
             Err(why) => {
                 let left = good_until.map(|until| until.saturating_duration_since(Instant::now()));
                 if left.is_none_or(|left| left.is_zero()) && cache.tell(&place.key(), Err(why.clone())) {
-                    tracing::warn!(namespace, service_account = name, why, "no token of a ServiceAccount given, retrying");
+                    tracing::warn!(
+                        namespace,
+                        service_account = name,
+                        why,
+                        "no token of a ServiceAccount given, retrying"
+                    );
                     changed();
                 }
                 sleep(left.filter(|left| !left.is_zero()).map_or(retry, |left| left.min(retry))).await;

@@ -41,14 +41,23 @@ impl Giver {
                     assert_eq!(request.uri().path(), "/api/v1/namespaces/shop/serviceaccounts/reader/token");
                     let token = format!("token-{}", count.fetch_add(1, Ordering::SeqCst) + 1);
                     let status = json!({"token": token, "expirationTimestamp": "2026-11-26T00:10:00Z"});
-                    (201, json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {},
-                        "spec": {"audiences": ["api"], "expirationSeconds": 600}, "status": status}))
+                    (
+                        201,
+                        json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {},
+                        "spec": {"audiences": ["api"], "expirationSeconds": 600}, "status": status}),
+                    )
                 } else {
-                    (code, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                        "code": code, "reason": "Forbidden", "message": "not allowed"}))
+                    (
+                        code,
+                        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                        "code": code, "reason": "Forbidden", "message": "not allowed"}),
+                    )
                 };
                 Ok::<_, std::convert::Infallible>(
-                    Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).expect("an answer"),
+                    Response::builder()
+                        .status(code)
+                        .body(Body::from(answer.to_string().into_bytes()))
+                        .expect("an answer"),
                 )
             }
         });
@@ -60,7 +69,10 @@ impl Giver {
         let told = Arc::new(AtomicUsize::new(0));
         let (kept, wakes, tells, of) = (cache.clone(), doubted.clone(), told.clone(), place.clone());
         tokio::spawn(async move {
-            keep(&writer, &of, &kept, &wakes, || drop(tells.fetch_add(1, Ordering::SeqCst))).await;
+            keep(&writer, &of, &kept, &wakes, || {
+                tells.fetch_add(1, Ordering::SeqCst);
+            })
+            .await;
         });
         Self { given, refuses, cache, doubted, told, place, _grant: grant }
     }

@@ -262,8 +262,10 @@ mod asking {
             Value::String(text) => text.parse().ok(),
             other => other.as_f64(),
         };
-        let life = seconds.filter(|seconds| *seconds > 0.0).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let life = life.map_or(UNKNOWN, |life| life.saturating_sub(MARGIN).max(life / 10 * 9).min(Duration::from_hours(24)));
+        let life =
+            seconds.filter(|seconds| *seconds > 0.0).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let life =
+            life.map_or(UNKNOWN, |life| life.saturating_sub(MARGIN).max(life / 10 * 9).min(Duration::from_hours(24)));
         Ok((Secret::new(format!("Bearer {token}")), life))
     }
 

@@ -149,10 +149,10 @@ fn each_way_to_say_who_asks_needs_its_own_keys() {
     ];
     let found = good(&oauth).1.auth.oauth.expect("oauth");
     assert_eq!((found.endpoint.to_string().as_str(), found.target.expose()), ("login.shop:443", "/token?a=b"));
-    assert_eq!((found.scopes, found.parameters), (
-        ["one", "two", "three"].map(str::to_owned).to_vec(),
-        vec![("audience".to_owned(), Secret::new("a&b"))],
-    ));
+    assert_eq!(
+        (found.scopes, found.parameters),
+        (["one", "two", "three"].map(str::to_owned).to_vec(), vec![("audience".to_owned(), Secret::new("a&b"))],)
+    );
     assert!(good(&[&oauth[..], &[("ca", CERTIFICATE)]].concat()).1.auth.oauth.is_some_and(|o| o.tls.ca.is_some()));
     let with = |more: (&'static str, &'static str)| bad(&[&oauth[..], &[more]].concat());
     for wrong in ["ftp://login.shop", "http://me:s@login.shop/token", "/token"] {
@@ -206,7 +206,6 @@ fn an_authentication_goes_to_its_own_hosts_only() {
 
 #[test]
 fn keys_of_other_versions_say_what_to_do_instead() {
-    assert_eq!(bad(&[("aggregateFromKubeServiceEndpoints", "true")]), ["aggregateFromKubeServiceEndpoints"]);
     good(&[("aggregateFromKubeServiceEndpoints", "false")]);
     assert_eq!(bad(&[("aggregationType", "sum")]), ["aggregationType"]);
     assert_eq!(bad(&[("metricName", "x")]), ["metricName"]);
@@ -215,6 +214,77 @@ fn keys_of_other_versions_say_what_to_do_instead() {
         assert_eq!(bad(&[("targetValue", wrong)]), ["targetValue"], "{wrong}");
     }
     assert_eq!(bad(&[("activationTargetValue", "-1"), ("timeout", "3s")]), ["activationTargetValue", "timeout"]);
+}
+
+#[test]
+fn each_endpoint_of_a_service_is_asked_where_the_trigger_says_so_and_names_one() {
+    let on = |more: &[(&'static str, &'static str)]| [&[("aggregateFromKubeServiceEndpoints", "true")], more].concat();
+    let (parsed, connection, query) = good(&on(&[]));
+    assert_eq!((connection.members, query.aggregation), (Some(vec![]), Aggregation::Average));
+    assert_eq!(parsed.default_interval, Duration::from_secs(5));
+    for (written, wanted) in [
+        ("average", Aggregation::Average),
+        ("SUM", Aggregation::Sum),
+        ("max", Aggregation::Max),
+        ("min", Aggregation::Min),
+    ] {
+        assert_eq!(good(&on(&[("aggregationType", written)])).2.aggregation, wanted);
+    }
+    assert_eq!(bad(&on(&[("aggregationType", "median")])), ["aggregationType"]);
+    let endpoints: Vec<IpAddr> = vec!["10.1.0.1".parse().unwrap(), "10.1.0.2".parse().unwrap()];
+    let given = Given { endpoints: endpoints.clone(), ..Given::default() };
+    let parsed = parse(&with(&on(&[])), &given).expect("good metadata");
+    let crate::Connection::MetricsApi(connection) = parsed.connection else { panic!("another source") };
+    assert_eq!(connection.members, Some(endpoints));
+
+    let named = |url: &str| {
+        let metadata = with(&on(&[("url", Box::leak(url.to_owned().into_boxed_str()))]));
+        let given = Given::default();
+        let input = TriggerInput::new("metrics-api", &metadata, &given);
+        let fields = parse(&metadata, &given).err().unwrap_or_default().into_iter().map(|error| error.field);
+        let found = service(input).map(|service| format!("{}/{}", service.namespace, service.name));
+        (found, fields.collect::<Vec<_>>())
+    };
+    for url in
+        ["http://api.shop", "https://API.shop:8443/x?y", "http://api.shop.svc", "http://api.shop.svc.cluster.local."]
+    {
+        assert_eq!(named(url), (Some("shop/api".to_owned()), vec![]), "{url}");
+    }
+    // Whoever owns a namespace "example" must not stand in for a host of the outside world.
+    for url in [
+        "http://api",
+        "http://api.example.com",
+        "http://api.shop.svcs.local",
+        "http://127.0.0.1",
+        "http://[fd00::1]:80",
+        "http://0x7f.1",
+        "http://a_b.shop",
+        "https://kubernetes.default.svc",
+        "https://kubernetes.default:6443",
+    ] {
+        assert_eq!(named(url), (None, vec!["metadata.url".to_owned()]), "{url}");
+    }
+    let (metadata, given) = (with(&[]), Given::default());
+    assert_eq!(service(TriggerInput::new("metrics-api", &metadata, &given)), None, "not asked for");
+}
+
+#[test]
+fn several_numbers_make_one() {
+    let of = |aggregation: Aggregation, numbers: &[f64]| aggregation.of(numbers);
+    let numbers = [3.0, -1.0, 10.0];
+    assert_eq!(of(Aggregation::Average, &numbers), Some(4.0));
+    assert_eq!(of(Aggregation::Sum, &numbers), Some(12.0));
+    assert_eq!(of(Aggregation::Max, &numbers), Some(10.0));
+    assert_eq!(of(Aggregation::Min, &numbers), Some(-1.0));
+    for aggregation in [Aggregation::Average, Aggregation::Sum, Aggregation::Max, Aggregation::Min] {
+        assert_eq!((of(aggregation, &[]), of(aggregation, &[5.0])), (None, Some(5.0)));
+        for with_nan in [[f64::NAN, 1.0, 2.0], [1.0, f64::NAN, 2.0], [1.0, 2.0, f64::NAN]] {
+            assert!(
+                of(aggregation, &with_nan).is_some_and(f64::is_nan),
+                "{aggregation:?} hides that there is no number"
+            );
+        }
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod walk;
 #[cfg(feature = "connect")]
 mod xml;
 
-pub use config::{Connection, Location, Query, parse};
+pub use config::{Aggregation, Connection, Location, Query, Service, parse, service};
 pub use path::{Condition, Operator, Path, Step};
 pub use selector::{Matcher, Selector};
 #[cfg(feature = "connect")]

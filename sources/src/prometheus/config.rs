@@ -67,7 +67,8 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
     let ignore_null = metadata.choice("ignoreNullValues", &choices).unwrap_or(true);
     let timeout = metadata.milliseconds("timeout");
     let encrypted = endpoint.as_ref().is_none_or(|endpoint| endpoint.tls);
-    let (auth, tls) = authentication(metadata, &[Mode::Basic, Mode::Bearer, Mode::Custom, Mode::OAuth, Mode::Tls], encrypted);
+    let (auth, tls) =
+        authentication(metadata, &[Mode::Basic, Mode::Bearer, Mode::Custom, Mode::OAuth, Mode::Tls], encrypted);
 
     let (endpoint, query) = (endpoint?, query?.to_owned());
     Some(Parsed {

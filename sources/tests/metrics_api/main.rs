@@ -1,5 +1,6 @@
 //! The metrics-api source against a server that answers as it is told.
 
+mod members;
 mod oauth;
 
 use std::collections::BTreeMap;

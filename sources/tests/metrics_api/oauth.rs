@@ -47,7 +47,10 @@ async fn token(State(login): State<Shared>, headers: HeaderMap, body: Bytes) -> 
     tokio::time::sleep(Duration::from_millis(50)).await;
     let mut login = login.lock().expect("no panic");
     let form = String::from_utf8(body.to_vec()).expect("a form");
-    assert_eq!(headers.get("content-type").map(|kind| kind.as_bytes()), Some(&b"application/x-www-form-urlencoded"[..]));
+    assert_eq!(
+        headers.get("content-type").map(|kind| kind.as_bytes()),
+        Some(&b"application/x-www-form-urlencoded"[..])
+    );
     login.asked.push((form.clone(), authorization(&headers)));
     if let Some(status) = login.refuses {
         return (status, r#"{"error": "invalid_client", "error_description": "S3CR3T"}"#).into_response();

@@ -17,7 +17,9 @@ async fn a_token_names_its_account_and_is_good_as_long_as_was_asked() {
     let account = accounts.create(&PostParams::default(), &account).await.unwrap();
     let ask = async |name: &str, seconds: Option<i64>| {
         let spec = TokenRequestSpec { expiration_seconds: seconds, ..TokenRequestSpec::default() };
-        accounts.create_token_request(name, &PostParams::default(), &TokenRequest { spec, ..TokenRequest::default() }).await
+        accounts
+            .create_token_request(name, &PostParams::default(), &TokenRequest { spec, ..TokenRequest::default() })
+            .await
     };
     let given = ask("reader", Some(700)).await.unwrap();
     let token = given.status.unwrap().token;
