@@ -11,9 +11,8 @@ use crate::{Group, ScaledObject, TriggerAuthentication};
 #[must_use]
 pub fn crds(group: Group) -> Vec<CustomResourceDefinition> {
     // Thousands of simulated clusters install them, and making a schema takes longer than copying one.
-    static MADE: LazyLock<[CustomResourceDefinition; 3]> = LazyLock::new(|| {
-        [ScaledObject::crd(), TriggerAuthentication::crd(), clustered(TriggerAuthentication::crd())]
-    });
+    static MADE: LazyLock<[CustomResourceDefinition; 3]> =
+        LazyLock::new(|| [ScaledObject::crd(), TriggerAuthentication::crd(), clustered(TriggerAuthentication::crd())]);
     MADE.iter().map(|crd| of(group, crd.clone())).collect()
 }
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use windlass_sources::{Given, Secret};
+use windlass_sources::{Given, PodIdentity, Secret};
 
-use crate::{Group, Inputs, ScaledObject, ScaledObjectSpec, TriggerAuthenticationSpec, validate};
+use crate::{Group, Identity, Inputs, ScaledObject, ScaledObjectSpec, TriggerAuthenticationSpec, validate};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -85,8 +85,18 @@ fn authentications(documents: &[Value]) -> BTreeMap<String, Given> {
             Secret::new(shown.unwrap_or("secret"))
         };
         let references = document["spec"]["secretTargetRef"].as_array().into_iter().flatten();
-        let parameters = references.map(|one| (text(&one["parameter"]), value(one))).collect();
-        Given { identity: spec.identity().expect("an identity"), parameters, ..Given::default() }
+        let mut parameters: BTreeMap<_, _> = references.map(|one| (text(&one["parameter"]), value(one))).collect();
+        let tokens = spec.bound_service_account_token.iter().flatten();
+        parameters.extend(tokens.map(|token| (token.parameter.clone(), Secret::new("token"))));
+        if let Some(oauth2) = &spec.oauth2 {
+            parameters.extend(oauth2.parameters().map(|(name, value)| (name.to_owned(), Secret::new(value))));
+            parameters.insert("clientSecret".to_owned(), Secret::new("secret"));
+        }
+        let identity = match spec.identity().expect("an identity") {
+            Identity::Of(identity) => identity,
+            Identity::Workload(_) => PodIdentity::Aws { role_arn: None, external_id: None },
+        };
+        Given { identity, parameters, ..Given::default() }
     };
     of_kind.map(|document| (text(&document["metadata"]["name"]), given(document))).collect()
 }

@@ -41,7 +41,7 @@ impl Givens {
         let mut written: BTreeMap<At, Written> = BTreeMap::new();
         let (mut looked_at, mut is_done) = (None, false);
         loop {
-            let kedas = world.keda.lives_until(clock.now()).is_none();
+            let kedas = world.keda.sign(clock.now()).is_none();
             let revisions = [&self.authentications, &self.cluster_authentications].map(|cache| cache.revision());
             let basis = (world.objects.revision(), revisions, kedas);
             if looked_at != Some(basis) || !is_done {
