@@ -42,6 +42,10 @@ pub(crate) struct Args {
     /// they are left to it.
     #[arg(long, env = "WINDLASS_KEDA_COMPAT")]
     keda_compat: bool,
+    /// Serve metrics under KEDA's names (`keda_...`) as well, for dashboards and alerts that were written for KEDA.
+    /// [default: as --keda-compat]
+    #[arg(long, env = "WINDLASS_KEDA_METRICS", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    keda_metrics: Option<bool>,
     /// Namespaces to serve, separated by commas. [default: all]
     #[arg(long, env = "WINDLASS_WATCH_NAMESPACES", value_delimiter = ',')]
     watch_namespaces: Vec<String>,
@@ -220,6 +224,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         namespace,
         identity,
         keda_compat,
+        keda_metrics,
         watch_namespaces,
         health_address,
         metrics_address,
@@ -259,6 +264,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         namespace,
         identity,
         keda_compat,
+        keda_metrics: keda_metrics.unwrap_or(keda_compat),
         watch_namespaces: watch_namespaces.into_iter().filter(|namespace| !namespace.is_empty()).collect(),
         health_address,
         metrics_address,

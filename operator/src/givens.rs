@@ -29,6 +29,7 @@ use crate::cache::{Cache, Scope, keep, version};
 use crate::key::ObjectKey;
 use crate::options::Options;
 use crate::queue::Queue;
+use crate::telemetry::Registered;
 
 pub use resolve::{Resolution, refers};
 
@@ -178,6 +179,21 @@ impl Givens {
 
     fn uses(&self) -> MutexGuard<'_, Uses> {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many authentications there are, by kind and namespace.
+    pub fn registered(&self) -> Registered {
+        let mut registered = Registered::new();
+        let kinds = [
+            ("trigger_authentication", &self.authentications),
+            ("cluster_trigger_authentication", &self.cluster_authentications),
+        ];
+        for (kind, cache) in kinds {
+            for key in cache.keys() {
+                *registered.entry((kind, key.namespace)).or_default() += 1;
+            }
+        }
+        registered
     }
 
     fn next_backoff(&self) -> WatchBackoff {

@@ -25,7 +25,6 @@ use crate::options::Options;
 use crate::queue::Queue;
 use crate::readings::Readings;
 use crate::telemetry::Telemetry;
-use crate::timed::timed;
 use crate::world::World;
 
 /// How often the endpoint is looked at again, in case somebody changed it.
@@ -119,10 +118,9 @@ impl Leader {
             let goodbyes = self.givens.clone().let_go(writer.clone(), self.world.keda.clone(), self.clock.clone());
             tasks.spawn(self.process.own(end.clone().run_until_cancelled_owned(goodbyes)));
         }
-        let readings = Readings::new(self.queue.clone(), self.telemetry.clone());
+        let readings = Readings::new(self.queue.clone());
         let seed = self.seed.wrapping_add(term);
-        let connect = timed(self.connect.clone(), self.telemetry.clone());
-        let poller = Poller::with_connect(connect, seed, readings.clone()).within(self.process.clone());
+        let poller = Poller::with_connect(self.connect.clone(), seed, readings.clone()).within(self.process.clone());
         let poller = Arc::new(poller);
         let engine = Engine {
             world: self.world.clone(),
@@ -152,6 +150,7 @@ impl Leader {
         }
         end.cancel();
         self.table.clear();
+        self.telemetry.forget_all();
         self.givens.clear();
         tasks.close();
         tasks.wait().await;

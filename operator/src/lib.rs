@@ -36,7 +36,6 @@ mod run;
 mod seen;
 mod status;
 pub mod telemetry;
-mod timed;
 pub mod webhook;
 mod world;
 

@@ -18,6 +18,8 @@ pub struct Options {
     pub identity: String,
     /// Whether objects of KEDA's group are served too.
     pub keda_compat: bool,
+    /// Whether metrics have KEDA's names too.
+    pub keda_metrics: bool,
     /// The namespaces that are served; empty for all.
     pub watch_namespaces: Vec<String>,
     /// The namespaces whose sources have rules of their own about what they may connect to.
@@ -63,6 +65,7 @@ impl Default for Options {
             namespace: "windlass-system".to_owned(),
             identity: "windlass".to_owned(),
             keda_compat: false,
+            keda_metrics: false,
             watch_namespaces: Vec::new(),
             source_zones: BTreeSet::new(),
             auth_files: None,

@@ -294,8 +294,13 @@ impl Scale {
     }
 
     fn what(&self, key: &ObjectKey) -> String {
-        format!("{}.{} {}/{}", self.target.api_version(), self.target.kind, key.namespace, self.target.name)
+        target_name(key, &self.target)
     }
+}
+
+/// The target of `key` in events.
+pub fn target_name(key: &ObjectKey, target: &Target) -> String {
+    format!("{}.{} {}/{}", target.api_version(), target.kind, key.namespace, target.name)
 }
 
 #[cfg(test)]

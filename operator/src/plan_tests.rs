@@ -53,7 +53,14 @@ impl Stage {
             key: ObjectKey::new("shop", "orders"),
             object,
             valid,
-            target: SeenTarget { uid: "uid-2".to_owned(), version: 9, replicas, ready: replicas, containers: None },
+            target: SeenTarget {
+                uid: "uid-2".to_owned(),
+                version: 9,
+                replicas,
+                ready: replicas,
+                containers: None,
+                scaled_by: None,
+            },
             resource: ApiResource::from_gvk_with_plural(
                 &GroupVersionKind::gvk("apps", "v1", "Deployment"),
                 "deployments",

@@ -7,25 +7,24 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use windlass_decision::{Activity, Failure, FailureKind, Outcome, Reading, Sample};
-use windlass_sources::poller::{Interval, Sink, SubscriptionKey};
+use windlass_sources::poller::{Interval, Sink, SubscriptionKey, Timing};
 
 use crate::key::ObjectKey;
 use crate::mutant::{self, Mutant};
 use crate::queue::Queue;
-use crate::telemetry::{ReadOutcome, Telemetry};
+use crate::telemetry::{ObjectSeries, ReadOutcome};
 
 /// See the module.
 #[derive(Debug)]
 pub struct Readings {
     objects: Mutex<BTreeMap<SubscriptionKey, Entry>>,
     queue: Arc<Queue>,
-    telemetry: Telemetry,
 }
 
 #[derive(Debug)]
 struct Entry {
     key: ObjectKey,
-    metrics: Vec<String>,
+    series: Arc<ObjectSeries>,
     readings: Vec<Reading>,
     counts: Vec<Count>,
 }
@@ -53,13 +52,13 @@ impl Count {
 impl Readings {
     /// Marks the object of each reading in `queue`.
     #[must_use]
-    pub fn new(queue: Arc<Queue>, telemetry: Telemetry) -> Arc<Self> {
-        Arc::new(Self { objects: Mutex::default(), queue, telemetry })
+    pub fn new(queue: Arc<Queue>) -> Arc<Self> {
+        Arc::new(Self { objects: Mutex::default(), queue })
     }
 
-    /// Expects readings of these metrics for `key`, each read every so often until told otherwise. What was known of it is
-    /// forgotten.
-    pub fn expect(&self, key: &ObjectKey, metrics: Vec<String>, intervals: &[Interval]) {
+    /// Expects readings for `key`, of one trigger for each interval, read every so often until told otherwise, and counts them
+    /// in `series`. What was known of it is forgotten.
+    pub fn expect(&self, key: &ObjectKey, series: Arc<ObjectSeries>, intervals: &[Interval]) {
         let reading = |interval: &Interval| Reading { interval: interval.duration(), ..Reading::default() };
         let count = |interval: &Interval| Count {
             unit: if let Interval::Written(written) = interval { *written } else { Count::DEFAULT },
@@ -67,7 +66,7 @@ impl Readings {
         };
         let readings = intervals.iter().map(reading).collect();
         let counts = intervals.iter().map(count).collect();
-        let entry = Entry { key: key.clone(), metrics, readings, counts };
+        let entry = Entry { key: key.clone(), series, readings, counts };
         self.lock().insert(subscription_key(key), entry);
     }
 
@@ -88,19 +87,19 @@ impl Readings {
 }
 
 impl Sink for Readings {
-    fn reading(&self, subscriber: &SubscriptionKey, trigger: usize, outcome: Outcome, interval: Duration) {
+    fn reading(&self, subscriber: &SubscriptionKey, trigger: usize, outcome: Outcome, timing: Timing) {
         let mut objects = self.lock();
         let Some(entry) = objects.get_mut(subscriber) else { return };
-        let places = (entry.readings.get_mut(trigger), entry.counts.get_mut(trigger), entry.metrics.get(trigger));
-        let (Some(reading), Some(count), Some(metric)) = places else { return };
+        let places = (entry.readings.get_mut(trigger), entry.counts.get_mut(trigger));
+        let (Some(reading), Some(count)) = places else { return };
         let outcome = checked(outcome);
         let kind = match &outcome {
             Outcome::Ok(_) => ReadOutcome::Ok,
             Outcome::Failed(_) => ReadOutcome::Failed,
             Outcome::Absent(_) => ReadOutcome::Absent,
         };
-        self.telemetry.reading(&entry.key.namespace, &entry.key.name, metric, kind);
-        reading.interval = interval;
+        entry.series.read(trigger, kind, timing.asked);
+        reading.interval = timing.interval;
         if let Outcome::Ok(sample) = &outcome {
             reading.last_ok = Some(*sample);
             count.failing_since = None;

@@ -113,7 +113,7 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
     let Dependencies { client, clock, seed, hub, connect, serve, process } = dependencies;
     let doors = Doors::open(&options, serve).await?;
     let metrics_port = doors.metrics_port(&options);
-    let telemetry = Telemetry::new(&options.version);
+    let telemetry = Telemetry::new(&options.version, options.keda_metrics);
     let (grant, leads) = leadership();
     let store = KubeLeases::new(client.clone(), &options.namespace, options.timing);
     let identity = options.identity.clone();
@@ -132,6 +132,10 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
         &process,
         seed.wrapping_add(1 << 32),
     );
+    telemetry.also_registered({
+        let givens = givens.clone();
+        move || givens.registered()
+    });
     let world = World::start(client.clone(), (groups, namespaces), queue.clone(), stop.clone(), &process, seed);
     let (answers, answered) = mpsc::unbounded_channel();
     let table = ServedTable::new(Some(answers));
@@ -146,7 +150,14 @@ pub async fn run(options: Options, dependencies: Dependencies, stop: Cancellatio
         }
         Doors::Open { health: health_listener, metrics: metrics_listener, webhooks } => {
             if let Some((listener, data_dir)) = webhooks {
-                let receiver = Receiver::new(hub, leads.clone(), clock.clone(), data_dir, webhook::Limits::default());
+                let receiver = Receiver::new(
+                    hub,
+                    leads.clone(),
+                    clock.clone(),
+                    data_dir,
+                    webhook::Limits::default(),
+                    telemetry.clone(),
+                );
                 let routes = webhook::router(receiver.clone());
                 tasks.spawn(receiver.follow(stop.clone()));
                 let server = windlass_api::serve_named("webhooks", listener, routes, stop.clone());

@@ -83,6 +83,8 @@ pub struct SeenTarget {
     pub ready: u32,
     /// The environment of its containers; `None` where it has no pod template.
     pub containers: Option<Containers>,
+    /// Who last wrote its replicas, by the name it has in `managedFields`.
+    pub scaled_by: Option<String>,
 }
 
 impl From<DynamicObject> for SeenObject {
@@ -203,11 +205,21 @@ impl Resource for ScaleTarget {
     }
 }
 
+/// Whoever owns the replicas; the latest, if several do.
+fn scaled_by(metadata: &ObjectMeta) -> Option<String> {
+    let entries = metadata.managed_fields.iter().flatten();
+    let owners = entries.filter(|entry| {
+        entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer("/f:spec/f:replicas").is_some())
+    });
+    owners.max_by(|one, other| one.time.cmp(&other.time))?.manager.clone()
+}
+
 impl From<ScaleTarget> for SeenTarget {
     fn from(target: ScaleTarget) -> Self {
         let count = |replicas: Option<i32>, default| replicas.map_or(default, |n| u32::try_from(n).unwrap_or(0));
         Self {
             version: version(&target.metadata),
+            scaled_by: scaled_by(&target.metadata),
             uid: target.metadata.uid.unwrap_or_default(),
             replicas: count(target.spec.replicas, 1),
             ready: count(target.status.ready_replicas, 0),

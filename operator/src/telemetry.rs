@@ -2,12 +2,14 @@
 //! their number is bounded. Labels are kinds, outcomes and the names of scaled objects; never a message, a host, a user
 //! or anything secret. It never reads a clock: durations are given.
 //!
-//! The series of a scaled object end with [`Telemetry::forget`].
+//! The series of a scaled object begin with [`Telemetry::object`] and end with [`Telemetry::forget`]. Every metric is listed in
+//! `docs/metrics.md`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod exposition;
+mod series;
+
 use std::fmt::{Debug, Formatter};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -20,6 +22,12 @@ use prometheus_client::registry::{Registry, Unit};
 use windlass_decision::Verdict;
 
 use crate::apply::writer::WriteError;
+use crate::key::ObjectKey;
+use exposition::{Exposition, Names, Others};
+use series::Objects;
+
+pub use exposition::Registered;
+pub use series::{ObjectSeries, ReadOutcome, TriggerName};
 
 #[cfg(test)]
 mod tests;
@@ -28,21 +36,6 @@ mod tests;
 const IO_SECONDS: [f64; 10] = [0.0001, 0.0004, 0.0016, 0.0064, 0.0256, 0.1024, 0.4096, 1.6384, 6.5536, 26.2144];
 /// From 1 microsecond to 65 milliseconds: a decision does no IO.
 const DECIDE_SECONDS: [f64; 9] = [1e-6, 4e-6, 1.6e-5, 6.4e-5, 2.56e-4, 1.024e-3, 4.096e-3, 1.6384e-2, 6.5536e-2];
-
-/// How a reading of a source ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ReadOutcome {
-    /// A value.
-    Ok,
-    /// The upstream could not be asked, or answered an error.
-    Failed,
-    /// The upstream answered that what was asked for is not there.
-    Absent,
-}
-
-impl ReadOutcome {
-    const ALL: [Self; 3] = [Self::Ok, Self::Failed, Self::Absent];
-}
 
 /// How a write to Kubernetes ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,12 +65,47 @@ impl<T> From<&Result<T, WriteError>> for WriteOutcome {
     }
 }
 
-impl EncodeLabelValue for ReadOutcome {
+/// What became of a webhook request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WebhookOutcome {
+    /// Its events are on disk and counted (202).
+    Accepted,
+    /// All its events had been there before (200).
+    Duplicate,
+    /// No signature that fits (401).
+    Signature,
+    /// It cannot be understood, or its body did not come whole (400, 408, 415).
+    Malformed,
+    /// Its body is too large (413).
+    TooLarge,
+    /// No trigger asks for that endpoint (404).
+    Unknown,
+    /// Its endpoint has had too many (429).
+    Limited,
+    /// Too many requests, or too many large ones, at once (503).
+    Busy,
+    /// This replica does not receive, or not yet (503).
+    Closed,
+    /// No room on disk (503).
+    Full,
+    /// The disk does not do what it should, or is too slow (503).
+    Failed,
+}
+
+impl EncodeLabelValue for WebhookOutcome {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         match self {
-            Self::Ok => "ok",
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Signature => "signature",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::Unknown => "unknown",
+            Self::Limited => "limited",
+            Self::Busy => "busy",
+            Self::Closed => "closed",
+            Self::Full => "full",
             Self::Failed => "failed",
-            Self::Absent => "absent",
         }
         .encode(encoder)
     }
@@ -94,32 +122,6 @@ impl EncodeLabelValue for WriteOutcome {
         }
         .encode(encoder)
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
-struct ObjectLabels {
-    namespace: String,
-    scaled_object: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TriggerLabels {
-    namespace: String,
-    scaled_object: String,
-    trigger: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReadingLabels {
-    namespace: String,
-    scaled_object: String,
-    trigger: String,
-    outcome: ReadOutcome,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SourceLabels {
-    source: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -143,6 +145,11 @@ struct CodeLabels {
     code: u16,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WebhookLabels {
+    outcome: WebhookOutcome,
+}
+
 /// Makes histograms with the buckets of [`IO_SECONDS`].
 #[derive(Debug, Clone, Copy)]
 struct IoHistogram;
@@ -153,8 +160,6 @@ impl MetricConstructor<Histogram> for IoHistogram {
     }
 }
 
-type FloatGauge = Gauge<f64, AtomicU64>;
-
 /// The operator's metrics. Cheap to clone; all clones count into the same registry.
 #[derive(Clone)]
 pub struct Telemetry(Arc<Inner>);
@@ -164,19 +169,18 @@ struct Inner {
     leader: Gauge,
     scaled_objects: Gauge,
     queue_depth: Gauge,
-    readings: Family<ReadingLabels, Counter>,
-    read_duration: Family<SourceLabels, Histogram, IoHistogram>,
-    source_value: Family<TriggerLabels, FloatGauge>,
-    source_active: Family<TriggerLabels, Gauge>,
     decisions: Family<VerdictLabels, Counter>,
     decide_duration: Histogram,
     api_writes: Family<WriteLabels, Counter>,
     api_write_duration: Family<KindLabels, Histogram, IoHistogram>,
     external_requests: Family<CodeLabels, Counter>,
-    replicas_current: Family<ObjectLabels, Gauge>,
-    replicas_desired: Family<ObjectLabels, Gauge>,
-    /// The triggers that have series, by object, to be removed with it.
-    triggers: Mutex<BTreeMap<ObjectLabels, BTreeSet<String>>>,
+    webhook_requests: Family<WebhookLabels, Counter>,
+    webhook_request_duration: Histogram,
+    webhook_events: Counter,
+    webhook_sync_duration: Histogram,
+    webhook_journal: Gauge,
+    objects: Arc<Objects>,
+    others: Arc<Others>,
 }
 
 impl Debug for Telemetry {
@@ -186,36 +190,52 @@ impl Debug for Telemetry {
 }
 
 impl Telemetry {
-    /// Metrics in a registry of their own. `version` is the program's, for `windlass_build_info`.
+    /// Metrics in a registry of their own. `version` is the program's, for `windlass_build_info`. With `as_keda` what KEDA has
+    /// a name for is there under that name too.
     #[must_use]
-    pub fn new(version: &str) -> Self {
-        let mut registry = Registry::with_prefix("windlass");
-        let to = &mut registry;
-        to.register("build", "The running version", Info::new([("version", version.to_owned())]));
+    pub fn new(version: &str, as_keda: bool) -> Self {
+        let mut registry = Registry::default();
+        let (objects, others) = (Arc::<Objects>::default(), Arc::<Others>::default());
+        let mut named = vec![(Names::Windlass, "windlass")];
+        if as_keda {
+            named.push((Names::Keda, "keda"));
+        }
+        for (names, prefix) in named {
+            let to = registry.sub_registry_with_prefix(prefix);
+            to.register("build", "The running version", Info::new([("version", version.to_owned())]));
+            to.register_collector(Box::new(Exposition { names, objects: objects.clone(), others: others.clone() }));
+        }
+        let to = registry.sub_registry_with_prefix("windlass");
         let decide_duration = Histogram::new(DECIDE_SECONDS);
         to.register_with_unit("decide_duration", "Time a decision took", Unit::Seconds, decide_duration.clone());
-        let read_duration = Family::new_with_constructor(IoHistogram);
-        let help = "Time one round of reading an upstream took";
-        to.register_with_unit("source_read_duration", help, Unit::Seconds, read_duration.clone());
         let api_write_duration = Family::new_with_constructor(IoHistogram);
         let help = "Time a write to the Kubernetes API took";
         to.register_with_unit("api_write_duration", help, Unit::Seconds, api_write_duration.clone());
+        let webhook_request_duration = Histogram::new(IO_SECONDS);
+        let help = "Time until a webhook request was answered";
+        to.register_with_unit("webhook_request_duration", help, Unit::Seconds, webhook_request_duration.clone());
+        let webhook_sync_duration = Histogram::new(IO_SECONDS);
+        let help = "Time to write events to the journal of webhooks and to sync it";
+        to.register_with_unit("webhook_journal_sync_duration", help, Unit::Seconds, webhook_sync_duration.clone());
+        let webhook_journal = Gauge::default();
+        let help = "Size of the journal of webhooks";
+        to.register_with_unit("webhook_journal", help, Unit::Bytes, webhook_journal.clone());
         let inner = Inner {
             leader: register(to, "leader", "1 while this replica leads"),
             scaled_objects: register(to, "scaled_objects", "Scaled objects this replica looks after"),
             queue_depth: register(to, "reconcile_queue_depth", "Scaled objects that wait to be reconciled"),
-            readings: register(to, "source_readings", "Readings of triggers by outcome"),
-            source_value: register(to, "source_value", "The value last read for a trigger"),
-            source_active: register(to, "source_active", "1 while a trigger was active at its last reading"),
             decisions: register(to, "decisions", "Decisions by verdict"),
             api_writes: register(to, "api_writes", "Writes to the Kubernetes API by kind of object and outcome"),
             external_requests: register(to, "external_metric_requests", "Answered external metric requests by code"),
-            replicas_current: register(to, "replicas_current", "Replicas of the target as last seen"),
-            replicas_desired: register(to, "replicas_desired", "Replicas of the target as last decided"),
-            read_duration,
+            webhook_requests: register(to, "webhook_requests", "Webhook requests by what became of them"),
+            webhook_events: register(to, "webhook_events", "Events of webhooks that were kept and counted"),
+            webhook_request_duration,
+            webhook_sync_duration,
+            webhook_journal,
             decide_duration,
             api_write_duration,
-            triggers: Mutex::default(),
+            objects,
+            others,
             registry: Arc::new(registry),
         };
         Self(Arc::new(inner))
@@ -242,27 +262,6 @@ impl Telemetry {
         self.0.queue_depth.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// One round of reading an upstream of the kind `source` (such as `rabbitmq`) took `time`.
-    pub fn source_read(&self, source: &'static str, time: Duration) {
-        self.0.read_duration.get_or_create(&SourceLabels { source }).observe(time.as_secs_f64());
-    }
-
-    /// A trigger of an object was read. `trigger` is its metric name, such as `s0-rabbitmq-orders`.
-    pub fn reading(&self, namespace: &str, scaled_object: &str, trigger: &str, outcome: ReadOutcome) {
-        let object = self.remember(namespace, scaled_object, trigger);
-        let ObjectLabels { namespace, scaled_object } = object;
-        let labels = ReadingLabels { namespace, scaled_object, trigger: trigger.to_owned(), outcome };
-        self.0.readings.get_or_create(&labels).inc();
-    }
-
-    /// A trigger's last good reading: its value, and whether that is above its activation value.
-    pub fn source_value(&self, namespace: &str, scaled_object: &str, trigger: &str, value: f64, active: bool) {
-        let ObjectLabels { namespace, scaled_object } = self.remember(namespace, scaled_object, trigger);
-        let labels = TriggerLabels { namespace, scaled_object, trigger: trigger.to_owned() };
-        self.0.source_value.get_or_create(&labels).set(value);
-        self.0.source_active.get_or_create(&labels).set(i64::from(active));
-    }
-
     /// A decision with this verdict took `time`.
     pub fn decision(&self, verdict: Verdict, time: Duration) {
         self.0.decisions.get_or_create(&VerdictLabels { verdict: verdict.as_str() }).inc();
@@ -282,62 +281,47 @@ impl Telemetry {
         self.0.external_requests.get_or_create(&CodeLabels { code }).inc();
     }
 
-    /// The replicas of an object's target: as last seen and as last decided.
-    pub fn replicas(&self, namespace: &str, scaled_object: &str, current: i32, desired: i32) {
-        let labels = ObjectLabels::new(namespace, scaled_object);
-        self.0.replicas_current.get_or_create(&labels).set(i64::from(current));
-        self.0.replicas_desired.get_or_create(&labels).set(i64::from(desired));
+    /// A webhook request was answered after `time`.
+    pub fn webhook_request(&self, outcome: WebhookOutcome, time: Duration) {
+        self.0.webhook_requests.get_or_create(&WebhookLabels { outcome }).inc();
+        self.0.webhook_request_duration.observe(time.as_secs_f64());
     }
 
-    /// Removes every series of a deleted object. Call it when nothing reads for the object any more: a later reading
-    /// would make its series again.
-    pub fn forget(&self, namespace: &str, scaled_object: &str) {
-        let object = ObjectLabels::new(namespace, scaled_object);
-        self.0.replicas_current.remove(&object);
-        self.0.replicas_desired.remove(&object);
-        let mut triggers = self.0.triggers.lock().unwrap_or_else(PoisonError::into_inner);
-        for trigger in triggers.remove(&object).unwrap_or_default() {
-            self.remove_trigger(&object, trigger);
-        }
+    /// Events of webhooks were written to the journal and synced within `time`, which now takes `bytes`.
+    pub fn webhook_kept(&self, events: usize, time: Duration, bytes: u64) {
+        self.0.webhook_events.inc_by(u64::try_from(events).unwrap_or(u64::MAX));
+        self.0.webhook_sync_duration.observe(time.as_secs_f64());
+        self.webhook_journal(bytes);
     }
 
-    /// Removes the series of those triggers of an object that are not among `kept`, after its spec was edited.
-    pub fn keep_triggers(&self, namespace: &str, scaled_object: &str, kept: &[&str]) {
-        let object = ObjectLabels::new(namespace, scaled_object);
-        let mut triggers = self.0.triggers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(known) = triggers.get_mut(&object) else { return };
-        for trigger in known.extract_if(.., |trigger| !kept.contains(&trigger.as_str())) {
-            self.remove_trigger(&object, trigger);
-        }
+    /// The journal of webhooks takes this many bytes.
+    pub fn webhook_journal(&self, bytes: u64) {
+        self.0.webhook_journal.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    fn remove_trigger(&self, object: &ObjectLabels, trigger: String) {
-        let ObjectLabels { namespace, scaled_object } = object.clone();
-        let labels = TriggerLabels { namespace, scaled_object, trigger };
-        self.0.source_value.remove(&labels);
-        self.0.source_active.remove(&labels);
-        let TriggerLabels { namespace, scaled_object, trigger } = labels;
-        let mut reading = ReadingLabels { namespace, scaled_object, trigger, outcome: ReadOutcome::Ok };
-        for outcome in ReadOutcome::ALL {
-            reading.outcome = outcome;
-            self.0.readings.remove(&reading);
-        }
+    /// The series of an object, which are there from now on.
+    #[must_use]
+    pub fn object(&self, key: &ObjectKey) -> Arc<ObjectSeries> {
+        self.0.objects.of(key)
     }
 
-    fn remember(&self, namespace: &str, scaled_object: &str, trigger: &str) -> ObjectLabels {
-        let object = ObjectLabels::new(namespace, scaled_object);
-        let mut triggers = self.0.triggers.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = triggers.entry(object.clone()).or_default();
-        if !known.contains(trigger) {
-            known.insert(trigger.to_owned());
-        }
-        object
+    /// Removes every series of a deleted object; who still holds on to them counts for nobody.
+    pub fn forget(&self, key: &ObjectKey) {
+        self.0.objects.forget(key);
     }
-}
 
-impl ObjectLabels {
-    fn new(namespace: &str, scaled_object: &str) -> Self {
-        Self { namespace: namespace.to_owned(), scaled_object: scaled_object.to_owned() }
+    /// Removes the series of all objects: this replica does not look after them any more.
+    pub fn forget_all(&self) {
+        self.0.objects.clear();
+        self.scaled_objects(0);
+        self.reconcile_queue_depth(0);
+    }
+
+    /// What is registered besides scaled objects is counted by `count`, at each scrape while this replica leads.
+    pub fn also_registered(&self, count: impl Fn() -> Registered + Send + Sync + 'static) {
+        let leader = self.0.leader.clone();
+        // Whoever came first counts.
+        let _ = self.0.others.set(Box::new(move || if leader.get() == 1 { count() } else { Registered::new() }));
     }
 }
 

@@ -88,17 +88,28 @@ pub struct Subscription {
     pub interval: Interval,
 }
 
+/// The times of one reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// How often the query is read while all is well, that is without backoff.
+    pub interval: Duration,
+    /// How the reading went; `None` where the source sent the outcome by itself.
+    pub asked: Option<Asked>,
+}
+
+/// How the round went in which a query was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// How much later than it was due it began.
+    pub late: Duration,
+    /// How long it took until the answer.
+    pub took: Duration,
+}
+
 /// Where the readings go.
 pub trait Sink: Send + Sync {
     /// Called for each subscriber of a query after each reading, from the upstream's task: it must be quick.
-    /// `interval_in_force` is how often the query is read while all is well, that is without backoff.
-    fn reading(
-        &self,
-        subscriber: &SubscriptionKey,
-        trigger_index: usize,
-        outcome: Outcome,
-        interval_in_force: Duration,
-    );
+    fn reading(&self, subscriber: &SubscriptionKey, trigger_index: usize, outcome: Outcome, timing: Timing);
 }
 
 /// Makes the reader of a connection for those of a zone.

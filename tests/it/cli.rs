@@ -98,6 +98,7 @@ fn every_setting_of_the_operator_is_in_its_help_with_its_variable() {
         ensure_says(&help, &[&format!("--{flag} <"), &format!("[env: {variable}=]")]);
     }
     ensure_says(&help, &["--keda-compat", "[env: WINDLASS_KEDA_COMPAT=]"]);
+    ensure_says(&help, &["--keda-metrics[=<", "[env: WINDLASS_KEDA_METRICS=]", "[default: as --keda-compat]"]);
     let listed = help.lines().filter(|line| line.trim_start().starts_with("--") && line.ends_with('>')).count();
     assert_eq!(listed, flags.len(), "a flag is not in this test\n{help}");
     ensure_says(&help, &["[default: 0.0.0.0:8080]", "[default: 0.0.0.0:6443]", "[default: 15s]", "Examples:"]);

@@ -5,4 +5,5 @@ mod cli;
 mod conformance;
 mod demo;
 mod files;
+mod noise;
 mod simulate;

@@ -123,7 +123,8 @@ pub async fn apply(effect: &Effect, key: &ObjectKey, uid: &str, ctx: &Ctx) -> Re
         }
         Effect::Scale(scale) => {
             let version = write_scale(scale, key, client, &ctx.writer).await.map_err(failed("write the replicas"))?;
-            tracing::info!(
+            // People read of it in the line of its event.
+            tracing::debug!(
                 object = %key, from = scale.seen.replicas, to = scale.to, verdict = scale.verdict.map_or("restore", Verdict::as_str), why = scale.why,
                 "scaled"
             );
@@ -161,6 +162,7 @@ pub async fn apply(effect: &Effect, key: &ObjectKey, uid: &str, ctx: &Ctx) -> Re
             Ok(Applied::Nothing)
         }
         Effect::Event(note) | Effect::Tell(note) => {
+            log(note, key);
             tell(note, key, uid, ctx).await;
             Ok(Applied::Nothing)
         }
@@ -183,13 +185,17 @@ fn scaled_objects(client: Client, key: &ObjectKey) -> Api<DynamicObject> {
     Api::namespaced_with(client, &key.namespace, &crate::world::scaled_objects(key.group))
 }
 
-/// Writes an event. One that cannot be written is logged and lost: it must not hold up scaling.
-pub async fn tell(note: &Note, key: &ObjectKey, uid: &str, ctx: &Ctx) {
+/// Writes a note down in the log.
+pub fn log(note: &Note, key: &ObjectKey) {
     if note.warning {
         tracing::warn!(object = %key, reason = note.reason, message = note.message, "object changed state");
     } else {
         tracing::info!(object = %key, reason = note.reason, message = note.message, "object changed state");
     }
+}
+
+/// Writes an event. One that cannot be written is logged and lost: it must not hold up scaling.
+pub async fn tell(note: &Note, key: &ObjectKey, uid: &str, ctx: &Ctx) {
     if let Err(error) = ctx.events.write(note, key, uid, &ctx.writer).await {
         tracing::warn!(object = %key, %error, "event not written");
     }

@@ -8,7 +8,7 @@ use windlass_crd::{Target, target};
 use crate::engine::Engine;
 use crate::engine::memory::Memory;
 use crate::key::ObjectKey;
-use crate::plan::{Effect, Scale, deletions, without_finalizer};
+use crate::plan::{Effect, Note, Scale, deletions, without_finalizer};
 use crate::seen::SeenObject;
 use crate::world::Looked;
 
@@ -37,7 +37,13 @@ impl Engine {
             memory.recheck = Some(AGAIN);
             return Vec::new();
         };
+        let restores = effects.iter().any(|effect| matches!(effect, Effect::Scale(_)));
         effects.push(without_finalizer(key.group, object));
+        // What brings the replicas back has an event of the same reason.
+        if !std::mem::replace(&mut memory.told_goodbye, true) && !restores {
+            let message = "The object is deleted; nothing scales its target any more".to_owned();
+            effects.push(Effect::Tell(Note { warning: true, reason: "ScaledObjectDeleted", message }));
+        }
         effects
     }
 

@@ -11,6 +11,8 @@ use windlass_decision::{Decision, FailureKind, Hand, Observation, State, decide,
 
 use crate::engine::Engine;
 use crate::engine::memory::{Basis, Memory};
+use crate::engine::told::{beyond, measure, moved};
+use crate::engine::trouble::Refusal;
 use crate::external_metrics::{ServedMetric, ServedValue};
 use crate::keda::Sign;
 use crate::key::ObjectKey;
@@ -34,15 +36,15 @@ enum NoTarget {
 }
 
 /// What a decision was made from and what it was.
-struct Seen<'a> {
-    key: &'a ObjectKey,
-    object: &'a SeenObject,
-    valid: &'a Validated,
-    target: SeenTarget,
-    resource: ApiResource,
-    observation: Observation,
-    decision: Decision,
-    now: Timestamp,
+pub(super) struct Seen<'a> {
+    pub key: &'a ObjectKey,
+    pub object: &'a SeenObject,
+    pub valid: &'a Validated,
+    pub target: SeenTarget,
+    pub resource: ApiResource,
+    pub observation: Observation,
+    pub decision: Decision,
+    pub now: Timestamp,
 }
 
 impl Engine {
@@ -61,7 +63,7 @@ impl Engine {
             if !memory.uid.is_empty() {
                 self.forget(key, memory);
             }
-            *memory = Memory::of(&object.uid);
+            *memory = Memory::of(&object.uid, Some(self.telemetry.object(key)));
         }
         memory.believe(&object);
         memory.recheck = None;
@@ -71,10 +73,10 @@ impl Engine {
             _ if object.deleting => self.farewell(key, &object, memory),
             (_, Err(problem)) => {
                 self.table.set(key, Vec::new());
-                self.refused(key, &object, problem, memory)
+                self.refused(key, &object, (Refusal::Annotation, problem), memory)
             }
             (Some(Ok(valid)), Ok(hand)) => self.decide(key, &object, &valid, *hand, memory),
-            (Some(Err(errors)), _) => self.refused(key, &object, &status::problems(&errors), memory),
+            (Some(Err(errors)), _) => self.refused(key, &object, (Refusal::Spec, &status::problems(&errors)), memory),
             (None, _) => Vec::new(),
         };
         if let Some(delay) = memory.recheck {
@@ -98,10 +100,10 @@ impl Engine {
                 // Nothing is served, so that the HPA gets an error and moves nothing.
                 self.table.set(key, Vec::new());
                 return match problem {
-                    NoTarget::Absent(problem) => self.refused(key, object, &problem, memory),
+                    NoTarget::Absent(problem) => self.refused(key, object, (Refusal::NoTarget, &problem), memory),
                     NoTarget::AnothersOwn(problem) => {
                         // Two HPAs of one target would both stand still.
-                        let mut effects = self.refused(key, object, &problem, memory);
+                        let mut effects = self.refused(key, object, (Refusal::AnothersTarget, &problem), memory);
                         if !memory.busy && !memory.is_waiting() {
                             effects.extend(plan::deletions(&self.world.hpas_of(key, &object.uid)));
                         }
@@ -110,7 +112,7 @@ impl Engine {
                 };
             }
         };
-        memory.stood_back = false;
+        (memory.stood_back, memory.refusal) = (false, None);
         let Some(triggers) = self.readings.of(key) else { return Vec::new() };
         let now = self.clock.now();
         let observation = Observation {
@@ -131,7 +133,7 @@ impl Engine {
         self.telemetry.decision(decision.verdict, started.elapsed());
         let seen = Seen { key, object, valid, target, resource, observation, decision, now };
         self.serve(&seen, memory);
-        self.measure(&seen);
+        measure(&seen, memory);
         if let Some(delay) = seen.decision.wake_after {
             // A recheck that is wanted sooner is noted after this.
             self.queue.mark_in(key, delay);
@@ -152,9 +154,12 @@ impl Engine {
     /// KEDA itself runs, or may: nothing of this object is ours to write.
     fn stand_back(&self, key: &ObjectKey, sign: &Sign, memory: &mut Memory) -> Vec<Effect> {
         self.table.set(key, Vec::new());
+        memory.series.iter().for_each(|series| series.undecided());
         // What KEDA does meanwhile is not seen, so that nothing from before may count afterwards.
         memory.state = State::default();
         memory.decided_at = None;
+        memory.refusal = None;
+        memory.unread.clear();
         if let Some(Ok(valid)) = &memory.valid {
             // So that no object of ours takes the same target.
             let _ = self.world.target(key, &valid.target);
@@ -220,6 +225,7 @@ impl Engine {
         let found = self.world.hpas.get(&ObjectKey::of(key.group, &key.namespace, &valid.hpa_name));
         let ours = found.filter(|hpa| hpa.owner(key.group) == Some(&*key.name) && !memory.has_deleted(hpa));
         let basis = basis(seen, ours.as_deref(), memory);
+        memory.unread.clone_from(&basis.failing);
         let settled = memory.status_right_at.as_ref() == Some(&basis);
         let current = memory.current_status(object).clone();
         let is_heard = status::is_heard(observation) || decision.verdict.write().is_some();
@@ -278,9 +284,13 @@ impl Engine {
             let message = status::problems(&valid.remarks);
             effects.push(Effect::Tell(Note { warning: true, reason: "KEDAScalerInfo", message }));
         }
+        effects.extend(moved(seen, memory).into_iter().chain(beyond(seen, memory)).map(Effect::Tell));
         if effects.is_empty() && memory.may_mark() {
             // Last of all, once nothing else is to be written: each of them is bound to the object's version.
             effects.extend(plan::marks(key, object, valid));
+            if effects.is_empty() {
+                memory.mark_retry = None;
+            }
         }
         let is_wrong = |effect: &Effect| matches!(effect, Effect::ApplyHpa { .. } | Effect::DeleteHpa { .. });
         if check_hpa && !effects.iter().any(is_wrong) {
@@ -315,19 +325,15 @@ impl Engine {
         }
     }
 
-    fn measure(&self, seen: &Seen<'_>) {
-        let Seen { key, valid, observation, decision, now, .. } = seen;
-        let count = |replicas| i32::try_from(replicas).unwrap_or(i32::MAX);
-        self.telemetry.replicas(&key.namespace, &key.name, count(observation.replicas), count(decision.desired));
-        for (trigger, reading) in valid.config.triggers().iter().zip(&observation.triggers) {
-            if let Some(sample) = reading.good(*now) {
-                let active = trigger.is_active(sample);
-                self.telemetry.source_value(&key.namespace, &key.name, &trigger.metric_name, sample.value, active);
-            }
-        }
-    }
-
-    fn refused(&self, key: &ObjectKey, object: &SeenObject, problem: &str, memory: &mut Memory) -> Vec<Effect> {
+    fn refused(
+        &self,
+        key: &ObjectKey,
+        object: &SeenObject,
+        (refusal, problem): (Refusal, &str),
+        memory: &mut Memory,
+    ) -> Vec<Effect> {
+        memory.refusal = Some(refusal);
+        memory.series.iter().for_each(|series| series.undecided());
         if memory.busy {
             memory.again = true;
             return Vec::new();
@@ -342,6 +348,10 @@ impl Engine {
         if !effects.is_empty() && memory.status_at.is_some_and(|at| at.elapsed() < STATUS_PACE) {
             self.queue.mark_in(key, STATUS_PACE);
             return Vec::new();
+        }
+        if let Some(series) = memory.series.as_ref().filter(|_| effects.iter().any(|it| matches!(it, Effect::Event(_))))
+        {
+            series.refused();
         }
         effects
     }

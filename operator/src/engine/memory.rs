@@ -11,9 +11,12 @@ use windlass_decision::{FailureKind, State};
 use windlass_sources::{ConfigError, Given};
 
 use crate::apply::Applied;
+use crate::engine::moves::Moves;
+use crate::engine::trouble::Refusal;
 use crate::environment::Containers;
 use crate::mutant::{self, Mutant};
 use crate::seen::{ScalingActive, SeenHpa, SeenObject, SeenTarget};
+use crate::telemetry::ObjectSeries;
 
 /// How long a written HPA is believed in although the watch does not show it: it may have been deleted meanwhile.
 const BELIEF: Duration = Duration::from_secs(10);
@@ -29,6 +32,8 @@ const CONFLICT: (Duration, Duration) = (Duration::from_millis(10), Duration::fro
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub uid: String,
+    /// Where its figures are kept for whoever scrapes them.
+    pub series: Option<Arc<ObjectSeries>>,
     pub generation: Option<i64>,
     pub valid: Option<Result<Arc<Validated>, Arc<[ConfigError]>>>,
     /// What the triggers are given from elsewhere, and what that was made from; `None` while they refer to nothing.
@@ -60,8 +65,18 @@ pub(super) struct Memory {
     pub hpa_trouble: Option<(String, Instant)>,
     /// The versions of the HPA and of the object that were found to agree.
     pub hpa_right_at: Option<(u64, u64)>,
-    /// The triggers that failed at the last look.
+    /// The triggers that failed when the status was last made.
     pub failing: Vec<(usize, FailureKind)>,
+    /// The triggers that fail.
+    pub unread: Vec<(usize, FailureKind)>,
+    /// Why it is not scaled at all.
+    pub refusal: Option<Refusal>,
+    /// It has been told that its target cannot be scaled.
+    pub told_unscaled: bool,
+    /// It has been told that it goes.
+    pub told_goodbye: bool,
+    /// The moves of its target.
+    pub moves: Moves,
     /// What the status was made from when it was last found right.
     pub status_right_at: Option<Basis>,
     /// When the status was last written.
@@ -100,9 +115,9 @@ pub(super) struct GivenBasis {
 }
 
 impl Memory {
-    /// Nothing but the uid of the object.
-    pub fn of(uid: &str) -> Self {
-        Self { uid: uid.to_owned(), ..Self::default() }
+    /// Nothing but the uid of the object, and where its figures are kept.
+    pub fn of(uid: &str, series: Option<Arc<ObjectSeries>>) -> Self {
+        Self { uid: uid.to_owned(), series, ..Self::default() }
     }
 
     /// Drops what was written by ourselves once the watch shows it or something newer.
@@ -207,6 +222,7 @@ impl Memory {
     /// Notes that a plan was carried out to its end.
     pub fn succeeded(&mut self) {
         self.retry = None;
+        self.told_unscaled = false;
         self.conflict_wait = Duration::ZERO;
     }
 
@@ -223,6 +239,7 @@ impl Memory {
                 self.status = Some((version, Arc::from(status)));
             }
             Applied::Scaled { scale, version } => {
+                self.moves.wrote(&scale.seen.uid, scale.to);
                 self.target = Some(SeenTarget { version, replicas: scale.to, ..scale.seen });
             }
             Applied::HpaDeleted(uid) => {
@@ -240,7 +257,7 @@ mod tests {
 
     #[test]
     fn conflicts_in_a_row_are_waited_for_longer_and_longer_up_to_a_limit() {
-        let mut memory = Memory::of("uid-1");
+        let mut memory = Memory::of("uid-1", None);
         let waits: Vec<_> = (0..9).map(|_| memory.conflicted().as_millis()).collect();
         assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1_000, 1_000]);
         memory.succeeded();

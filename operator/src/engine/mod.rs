@@ -2,11 +2,17 @@
 //!
 //! Deciding is synchronous and done here, one object after the other; writes run beside it, at most one plan for each
 //! object at a time, and what they brought about is believed until the watches have caught up.
+//!
+//! What happens to an object is told once, in one event and one line of the log, when it happens. What goes on being wrong is
+//! told of all objects together, in one line a minute.
 
 mod farewell;
 mod look;
 mod memory;
+mod moves;
 mod subscribe;
+mod told;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,13 +22,14 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use windlass_crd::Settings;
 use windlass_decision::Clock;
 use windlass_sources::poller::Poller;
 
-use crate::apply::{Applied, ApplyError, Ctx, apply, tell};
+use crate::apply::{Applied, ApplyError, Ctx, apply, log, tell};
 use crate::engine::memory::Memory;
+use crate::engine::trouble::Troubles;
 use crate::external_metrics::ServedTable;
 use crate::givens::Givens;
 use crate::key::ObjectKey;
@@ -83,6 +90,8 @@ struct Done {
     mark_error: Option<ApplyError>,
     /// What is to be told of it. That holds up nothing, not even the object's next plan.
     notes: Vec<Note>,
+    /// What is to be told of a scaling that failed, unless the one before it did too.
+    unscaled: Option<Note>,
 }
 
 /// The places of plans that are being carried out, given in the order in which they are asked for.
@@ -119,11 +128,17 @@ impl Engine {
         if mutant::is(Mutant::HpaDeletedOnRestart) {
             self.delete_all_hpas().await;
         }
+        let mut minute = interval_at(Instant::now() + trouble::EVERY, trouble::EVERY);
+        minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut in_trouble = false;
         loop {
             let marked: BTreeSet<ObjectKey> = tokio::select! {
                 biased;
                 Some(mut done) = plans.next() => {
-                    let notes = std::mem::take(&mut done.notes);
+                    let mut notes = std::mem::take(&mut done.notes);
+                    notes.extend(done.unscaled.take().filter(|_| is_first_failure(&done, &mut objects)));
+                    // At once, whatever becomes of the events.
+                    notes.iter().for_each(|note| log(note, &done.key));
                     if tellings.len() >= UNTOLD {
                         tracing::warn!(object = %done.key, untold = notes.len(), "too many events wait to be written");
                     } else if !notes.is_empty() {
@@ -131,6 +146,10 @@ impl Engine {
                         tellings.push(Box::pin(tell_all(notes, key, uid, ctx, places.clone())));
                     }
                     self.settle(done, &mut objects);
+                    continue;
+                }
+                _ = minute.tick() => {
+                    in_trouble = sum_up(&objects, in_trouble);
                     continue;
                 }
                 Some(()) = tellings.next() => continue,
@@ -175,20 +194,28 @@ impl Engine {
             Some(error) if error.is_conflict() => self.queue.mark_in(&done.key, memory.conflicted()),
             Some(error) => {
                 let wait = memory.retry.map_or(RETRY.0, |(wait, _)| (wait * 2).min(RETRY.1));
-                tracing::warn!(object = %done.key, %error, label = error.label(), retry_in = ?wait, "plan not carried out");
+                // Of replicas that cannot be written an event tells already.
+                if memory.retry.is_none() && !memory.told_unscaled {
+                    tracing::warn!(object = %done.key, %error, label = error.label(), "plan not carried out, retrying");
+                } else {
+                    tracing::debug!(object = %done.key, %error, label = error.label(), retry_in = ?wait, "plan not carried out");
+                }
                 memory.retry = Some((wait, Instant::now() + wait));
                 self.queue.mark_in(&done.key, wait);
             }
         }
         if let Some(error) = done.hpa_error {
+            // The status says it, and the event of that.
             let wait = memory.hpa_failed(error.to_string());
-            tracing::warn!(object = %done.key, %error, label = error.label(), retry_in = ?wait, "HPA not written");
+            tracing::debug!(object = %done.key, %error, label = error.label(), retry_in = ?wait, "HPA not written");
             memory.again = true;
             self.queue.mark_in(&done.key, wait);
         }
         if let Some(error) = done.mark_error {
+            if memory.mark_retry.is_none() {
+                tracing::warn!(object = %done.key, %error, label = error.label(), "finalizers not written, retrying");
+            }
             let wait = memory.mark_failed();
-            tracing::warn!(object = %done.key, %error, label = error.label(), retry_in = ?wait, "finalizers not written");
             memory.again = true;
             self.queue.mark_in(&done.key, wait);
         }
@@ -204,12 +231,15 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
     let mut is_urgent = urgent > 0;
     let mut place = if is_urgent { places.urgent().await } else { places.later().await };
     let applied = Vec::with_capacity(effects.len());
-    let mut done = Done { key, uid, applied, error: None, hpa_error: None, mark_error: None, notes: Vec::new() };
+    let (hpa_error, mark_error, notes, unscaled) = (None, None, Vec::new(), None);
+    let mut done = Done { key, uid, applied, error: None, hpa_error, mark_error, notes, unscaled };
     let (mut said, mut scaled) = (false, Vec::new());
     for (index, effect) in effects.into_iter().enumerate() {
         let held_up = match effect {
             // It tells of the status, and would not be told again once that is written, whatever became of the rest.
             Effect::Event(_) => !said,
+            // It would not be told again either, and is true whatever becomes of the rest.
+            Effect::Tell(_) => false,
             Effect::Status { .. } => done.error.is_some() || done.hpa_error.is_some(),
             _ => done.error.is_some(),
         };
@@ -244,7 +274,7 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
                 if let Effect::Scale(scale) = &effect
                     && !error.is_conflict()
                 {
-                    scaled.push(scale.failed_note(&done.key, &error.to_string()));
+                    done.unscaled = Some(scale.failed_note(&done.key, &error.to_string()));
                 }
                 done.error = Some(error);
             }
@@ -253,6 +283,23 @@ async fn carry_out(effects: Vec<Effect>, key: ObjectKey, uid: String, ctx: Ctx, 
     drop(place);
     done.notes.append(&mut scaled);
     done
+}
+
+/// Whether a scaling that failed is the first to do so in a row.
+fn is_first_failure(done: &Done, objects: &mut BTreeMap<ObjectKey, Memory>) -> bool {
+    let memory = objects.get_mut(&done.key).filter(|memory| memory.uid == done.uid);
+    memory.is_none_or(|memory| !std::mem::replace(&mut memory.told_unscaled, true))
+}
+
+/// Says what goes on being wrong, or once that nothing does any more; gives whether something does.
+fn sum_up(objects: &BTreeMap<ObjectKey, Memory>, was_in_trouble: bool) -> bool {
+    let troubles = Troubles::of(objects);
+    if troubles.objects > 0 {
+        tracing::warn!(objects = troubles.objects, of = objects.len(), "{troubles}");
+    } else if was_in_trouble {
+        tracing::info!(of = objects.len(), "no object is in trouble any more");
+    }
+    troubles.objects > 0
 }
 
 /// Writes events, one after the other.

@@ -15,6 +15,7 @@ use crate::key::ObjectKey;
 use crate::mutant::{self, Mutant};
 use crate::readings::subscription_key;
 use crate::seen::SeenObject;
+use crate::telemetry::{ObjectSeries, TriggerName};
 use crate::world::Looked;
 
 /// When to look again for what has not been listed yet: that there is none of it is told by nobody.
@@ -119,25 +120,27 @@ impl Engine {
                 if !same_figures {
                     memory.state = State::default();
                 }
+                let series = memory.series.get_or_insert_with(|| self.telemetry.object(key));
+                series.has(&new.types, names(object, new));
                 if !same_figures || before.is_none_or(|old| old.triggers != new.triggers) {
-                    self.subscribe(key, new, same_figures);
+                    self.subscribe(key, new, series, same_figures);
                 }
             }
-            Err(_) => self.unsubscribe(key),
+            Err(_) => {
+                self.unsubscribe(key);
+                memory.series.iter().for_each(|series| series.has(&[], Vec::new()));
+            }
         }
         memory.valid = Some(valid);
     }
 
-    fn subscribe(&self, key: &ObjectKey, valid: &Validated, same_figures: bool) {
-        let names: Vec<_> = valid.config.triggers().iter().map(|trigger| trigger.metric_name.clone()).collect();
-        let kept: Vec<_> = names.iter().map(String::as_str).collect();
-        self.telemetry.keep_triggers(&key.namespace, &key.name, &kept);
+    fn subscribe(&self, key: &ObjectKey, valid: &Validated, series: &Arc<ObjectSeries>, same_figures: bool) {
         let interval =
             |written: Option<Duration>, default| written.map_or(Interval::Default(default), Interval::Written);
         let intervals: Vec<_> =
             valid.triggers.iter().map(|t| interval(t.interval, t.parsed.default_interval)).collect();
         if !same_figures {
-            self.readings.expect(key, names, &intervals);
+            self.readings.expect(key, series.clone(), &intervals);
         }
         let has_rules = self.source_zones.contains(&*key.namespace);
         let zone = if has_rules { Zone::of(&key.namespace) } else { Zone::default() };
@@ -163,10 +166,24 @@ impl Engine {
         self.table.remove(key);
         self.givens.forget(key);
         self.queue.cancel_timer(key);
-        self.telemetry.forget(&key.namespace, &key.name);
+        self.telemetry.forget(key);
         memory.held.iter().for_each(|target| self.world.release(key, target));
         tracing::info!(object = %key, "object forgotten");
     }
+}
+
+/// What the triggers that are read are called.
+fn names(object: &SeenObject, valid: &Validated) -> Vec<TriggerName> {
+    let written = |index: usize| object.spec.as_ref().ok()?.triggers.get(index)?.name.clone();
+    let triggers = valid.triggers.iter().zip(valid.config.triggers());
+    triggers
+        .map(|(read, decided)| TriggerName {
+            metric: decided.metric_name.clone(),
+            kind: read.kind.clone(),
+            name: written(read.index).filter(|name| !name.is_empty()),
+            index: read.index,
+        })
+        .collect()
 }
 
 /// Whether the very same figures are asked for as often as before. Where the object itself has not changed, another

@@ -123,7 +123,7 @@ async fn rig() -> Rig {
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let server = ExternalMetrics {
-        telemetry: Telemetry::new("test"),
+        telemetry: Telemetry::new("test", false),
         table: Arc::clone(&table),
         leadership,
         clock: Arc::clone(&clock) as _,
@@ -444,7 +444,7 @@ fn a_request_among_a_thousand_objects_costs_little() {
     runtime.block_on(async {
         grant.extend(Instant::now() + Duration::from_secs(3600));
         let clock = Arc::new(TestClock(Mutex::new(at(0) + SignedDuration::from_secs(1))));
-        let app = router(Surface::new(Arc::clone(&table), leadership, clock, Telemetry::new("test")));
+        let app = router(Surface::new(Arc::clone(&table), leadership, clock, Telemetry::new("test", false)));
         let peer = Peer::judge(
             Some(&Ca::new().trust()),
             Some(&[CertificateDer::from_pem_slice(Ca::new().issue(named("front-proxy-client")).as_bytes()).unwrap()]),

@@ -13,6 +13,7 @@ use windlass_decision::Clock;
 use windlass_sources::webhook::{Event, EventId, Hub, StreamKey};
 
 use super::journal::{Journal, JournalError, KEPT, Replay, Room};
+use crate::telemetry::Telemetry;
 
 /// How many requests may wait for the disk.
 const WAITING: usize = 1024;
@@ -45,7 +46,13 @@ pub(super) struct Keeper(SyncSender<Job>);
 
 impl Keeper {
     /// Opens the journal in `dir`, has the hub know what is in it, and starts to write it.
-    pub(super) fn open(dir: &Path, room: Room, hub: Arc<Hub>, clock: Arc<dyn Clock>) -> Result<Self, JournalError> {
+    pub(super) fn open(
+        dir: &Path,
+        room: Room,
+        hub: Arc<Hub>,
+        clock: Arc<dyn Clock>,
+        telemetry: Telemetry,
+    ) -> Result<Self, JournalError> {
         let now = clock.now();
         let mut replay = Replay::open(dir, room)?;
         hub.open(replay.by_ref(), now);
@@ -53,7 +60,7 @@ impl Keeper {
         if opened.is_err() {
             hub.close(super::CLOSED);
         }
-        let writer = Writer { journal: opened?, hub, clock, failing: false, tidied: None };
+        let writer = Writer { journal: opened?, hub, clock, telemetry, failing: false, tidied: None };
         let (sender, jobs) = sync_channel(WAITING);
         let thread = std::thread::Builder::new().name("webhook-journal".into());
         thread.spawn(move || writer.run(&jobs)).map_err(|source| JournalError::Io {
@@ -78,6 +85,7 @@ struct Writer {
     journal: Journal,
     hub: Arc<Hub>,
     clock: Arc<dyn Clock>,
+    telemetry: Telemetry,
     failing: bool,
     tidied: Option<Instant>,
 }
@@ -104,6 +112,7 @@ impl Writer {
         let day = now.as_millisecond().saturating_sub(i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX));
         let ids = Timestamp::from_millisecond(day.max(forgotten)).unwrap_or(now);
         self.hub.forget_before(ids, now);
+        self.telemetry.webhook_journal(self.journal.size());
     }
 
     fn keep(&mut self, jobs: Vec<Job>) {
@@ -122,7 +131,11 @@ impl Writer {
             }
             answers.push((answer, if news.len() > before { Kept::New } else { Kept::Duplicate }));
         }
+        let began = Instant::now();
         let result = if news.is_empty() { Ok(()) } else { self.journal.append(&news) };
+        if result.is_ok() && !news.is_empty() {
+            self.telemetry.webhook_kept(news.len(), began.elapsed(), self.journal.size());
+        }
         let trouble = match &result {
             Ok(()) => None,
             Err(JournalError::Full) => Some(Kept::Full),

@@ -22,6 +22,7 @@ use windlass_decision::Clock;
 use windlass_sources::webhook::Hub;
 
 use crate::leadership::Leadership;
+use crate::telemetry::Telemetry;
 use keeper::Keeper;
 
 pub use journal::{Journal, JournalError, Replay, Room};
@@ -73,6 +74,7 @@ pub struct Receiver {
     clock: Arc<dyn Clock>,
     data_dir: PathBuf,
     limits: Limits,
+    telemetry: Telemetry,
     /// The journal, and since when it is open; `None` while this replica does not lead.
     open: RwLock<Option<(Arc<Keeper>, Instant)>>,
 }
@@ -86,9 +88,10 @@ impl Receiver {
         clock: Arc<dyn Clock>,
         data_dir: PathBuf,
         limits: Limits,
+        telemetry: Telemetry,
     ) -> Arc<Self> {
         hub.close(CLOSED);
-        Arc::new(Self { hub, leads, clock, data_dir, limits, open: RwLock::default() })
+        Arc::new(Self { hub, leads, clock, data_dir, limits, telemetry, open: RwLock::default() })
     }
 
     /// Opens the journal whenever this replica leads, and lets go of it when it no longer does, until `stop`.
@@ -119,8 +122,8 @@ impl Receiver {
         let mut failing = false;
         loop {
             let (dir, room) = (self.data_dir.clone(), self.limits.room);
-            let (hub, clock) = (self.hub.clone(), self.clock.clone());
-            let opening = tokio::task::spawn_blocking(move || Keeper::open(&dir, room, hub, clock));
+            let (hub, clock, telemetry) = (self.hub.clone(), self.clock.clone(), self.telemetry.clone());
+            let opening = tokio::task::spawn_blocking(move || Keeper::open(&dir, room, hub, clock, telemetry));
             match opening.await {
                 Ok(Ok(keeper)) => return Arc::new(keeper),
                 Ok(Err(error)) if !std::mem::replace(&mut failing, true) => {

@@ -12,12 +12,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use windlass_sources::webhook::{Refusal, events};
 
 use super::Receiver;
 use super::keeper::Kept;
 use super::rate::Rates;
+use crate::telemetry::WebhookOutcome::{
+    self, Accepted, Busy, Closed, Duplicate, Failed, Full, Limited, Malformed, Signature, TooLarge, Unknown,
+};
 
 /// The unit in which bodies that are held are counted, in bytes.
 const UNIT: usize = 1024;
@@ -47,17 +50,18 @@ struct Shared {
 /// An answer that is not 2xx (RFC 9457).
 struct Problem {
     status: StatusCode,
+    outcome: WebhookOutcome,
     detail: String,
     retry_after: Option<Duration>,
 }
 
 impl Problem {
-    fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), retry_after: None }
+    fn new(status: StatusCode, outcome: WebhookOutcome, detail: impl Into<String>) -> Self {
+        Self { status, outcome, detail: detail.into(), retry_after: None }
     }
 
-    fn later(detail: &str, after: Duration) -> Self {
-        Self { retry_after: Some(after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    fn later(outcome: WebhookOutcome, detail: &str, after: Duration) -> Self {
+        Self { retry_after: Some(after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, outcome, detail) }
     }
 }
 
@@ -80,46 +84,62 @@ async fn receive(
     Path((namespace, name)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let began = Instant::now();
+    let answer = received(&shared, (&namespace, &name), request).await;
+    let outcome = answer.as_ref().map_or_else(|problem| problem.outcome, |(outcome, _)| *outcome);
+    shared.receiver.telemetry.webhook_request(outcome, began.elapsed());
+    answer.map(|(_, response)| response)
+}
+
+async fn received(
+    shared: &Shared,
+    (namespace, name): (&str, &str),
+    request: Request,
+) -> Result<(WebhookOutcome, Response), Problem> {
     let receiver = &shared.receiver;
-    let closed = || Problem::later("this replica does not receive now; send again, and another one may answer", LATER);
+    let closed =
+        || Problem::later(Closed, "this replica does not receive now; send again, and another one may answer", LATER);
     let (keeper, since) = receiver.keeper().ok_or_else(closed)?;
     let Ok(_place) = shared.requests.try_acquire() else {
-        return Err(Problem::later("too many requests at once", SOON));
+        return Err(Problem::later(Busy, "too many requests at once", SOON));
     };
     // An unknown name and a wrong namespace are one and the same look-up.
-    let endpoint = receiver.hub.endpoint(&namespace, &name);
+    let endpoint = receiver.hub.endpoint(namespace, name);
     let Some(limit) = endpoint.iter().map(|connection| connection.max_body).max() else {
         if since.elapsed() < receiver.limits.settle {
-            return Err(Problem::later("this replica has just begun to receive and may not know all endpoints", LATER));
+            let detail = "this replica has just begun to receive and may not know all endpoints";
+            return Err(Problem::later(Closed, detail, LATER));
         }
-        return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such endpoint"));
+        return Err(Problem::new(StatusCode::NOT_FOUND, Unknown, "there is no such endpoint"));
     };
     let (parts, body) = request.into_parts();
     if length(&parts.headers).is_some_and(|length| length > limit as u64) {
         return Err(too_large());
     }
     let reading = timeout(receiver.limits.body_timeout, read(body, limit, &shared.bodies));
-    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took too long");
+    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, Malformed, "the body took too long");
     let (body, _held) = reading.await.map_err(late)??;
     let events = events(&endpoint, &parts.headers, &body, receiver.clock.now()).map_err(|refusal| match refusal {
         Refusal::Signature => Problem::new(
             StatusCode::UNAUTHORIZED,
+            Signature,
             "no signature that fits: check the secret, the signature's headers and the sender's clock",
         ),
         Refusal::TooLarge => too_large(),
-        Refusal::MediaType(why) => Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why),
-        Refusal::Bad(why) => Problem::new(StatusCode::BAD_REQUEST, why),
+        Refusal::MediaType(why) => Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Malformed, why),
+        Refusal::Bad(why) => Problem::new(StatusCode::BAD_REQUEST, Malformed, why),
     })?;
-    shared.rates.take(&namespace, &name).map_err(|after| Problem {
+    shared.rates.take(namespace, name).map_err(|after| Problem {
         status: StatusCode::TOO_MANY_REQUESTS,
+        outcome: Limited,
         detail: "too many events for this endpoint".to_owned(),
         retry_after: Some(after),
     })?;
     match keeper.keep(events).await {
-        Kept::New => Ok(json(StatusCode::ACCEPTED, r#"{"accepted":true}"#)),
-        Kept::Duplicate => Ok(json(StatusCode::OK, r#"{"duplicate":true}"#)),
-        Kept::Full => Err(Problem::later("there is no room to keep the event", LATER * 12)),
-        Kept::Failed => Err(Problem::later("the event cannot be kept now", LATER)),
+        Kept::New => Ok((Accepted, json(StatusCode::ACCEPTED, r#"{"accepted":true}"#))),
+        Kept::Duplicate => Ok((Duplicate, json(StatusCode::OK, r#"{"duplicate":true}"#))),
+        Kept::Full => Err(Problem::later(Full, "there is no room to keep the event", LATER * 12)),
+        Kept::Failed => Err(Problem::later(Failed, "the event cannot be kept now", LATER)),
     }
 }
 
@@ -128,7 +148,7 @@ fn json(status: StatusCode, body: &'static str) -> Response {
 }
 
 fn too_large() -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than maxBodyBytes")
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, TooLarge, "the body is larger than maxBodyBytes")
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {
@@ -145,7 +165,7 @@ async fn read(
     let mut whole: Vec<u8> = Vec::new();
     let mut held: Option<OwnedSemaphorePermit> = None;
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the body ended early"))?;
+        let chunk = chunk.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, Malformed, "the body ended early"))?;
         if whole.len() + chunk.len() > limit {
             return Err(too_large());
         }
@@ -154,7 +174,7 @@ async fn read(
         if missing > 0 {
             let more =
                 u32::try_from(missing).ok().and_then(|more| Arc::clone(bodies).try_acquire_many_owned(more).ok());
-            let more = more.ok_or_else(|| Problem::later("too many large bodies at once", SOON))?;
+            let more = more.ok_or_else(|| Problem::later(Busy, "too many large bodies at once", SOON))?;
             match &mut held {
                 Some(held) => held.merge(more),
                 None => held = Some(more),

@@ -45,16 +45,18 @@ struct Replica {
     receiver: Arc<Receiver>,
     routes: axum::Router,
     stop: CancellationToken,
+    telemetry: Telemetry,
 }
 
 impl Replica {
     fn new(dir: &Path, limits: Limits) -> Self {
         let (hub, clock) = (Arc::<Hub>::default(), Arc::new(Hand(AtomicI64::new(SENT))));
+        let telemetry = Telemetry::new("test", false);
         let (grant, leads) = leadership();
-        let receiver = Receiver::new(hub.clone(), leads, clock.clone(), dir.to_owned(), limits);
+        let receiver = Receiver::new(hub.clone(), leads, clock.clone(), dir.to_owned(), limits, telemetry.clone());
         let stop = CancellationToken::new();
         tokio::spawn(receiver.clone().follow(stop.clone()));
-        Self { hub, clock, grant, routes: router(receiver.clone()), receiver, stop }
+        Self { hub, clock, grant, routes: router(receiver.clone()), receiver, stop, telemetry }
     }
 
     async fn leading(dir: &Path) -> Self {
@@ -194,6 +196,19 @@ async fn each_answer_says_what_it_should() {
 
     drop(trigger);
     assert_eq!(replica.status(PATH, &one, BODY).await, 404, "a trigger that is gone");
+
+    let mut metrics = String::new();
+    prometheus_client::encoding::text::encode(&mut metrics, &replica.telemetry.registry()).expect("text");
+    let outcomes =
+        [("accepted", 1), ("duplicate", 1), ("unknown", 5), ("signature", 3), ("too_large", 3), ("malformed", 3)];
+    let counted = outcomes.map(|(outcome, count)| format!("webhook_requests_total{{outcome=\"{outcome}\"}} {count}"));
+    let others = ["webhook_request_duration_seconds_count 16", "webhook_events_total 1"].map(str::to_owned);
+    for line in counted.into_iter().chain(others).chain(["webhook_journal_sync_duration_seconds_count 1".to_owned()]) {
+        assert!(metrics.lines().any(|it| it == format!("windlass_{line}")), "no {line} in\n{metrics}");
+    }
+    let journal =
+        metrics.lines().find_map(|line| line.strip_prefix("windlass_webhook_journal_bytes ")).expect("a size");
+    assert!(journal.parse::<u64>().expect("a number") > 30, "{journal}");
 }
 
 #[tokio::test]
@@ -377,8 +392,8 @@ fn child_that_acknowledges() {
     let from: u64 = from.parse().expect("a number");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let clock = Arc::new(Hand(AtomicI64::new(SENT)));
-        let keeper = Keeper::open(Path::new(dir), Room::default(), Arc::default(), clock).expect("opened");
+        let (clock, telemetry) = (Arc::new(Hand(AtomicI64::new(SENT))), Telemetry::new("test", false));
+        let keeper = Keeper::open(Path::new(dir), Room::default(), Arc::default(), clock, telemetry).expect("opened");
         let (keeper, output) = (Arc::new(keeper), Arc::new(Mutex::new(std::io::stdout())));
         let writers = (0..8).map(|writer| {
             let (keeper, output) = (keeper.clone(), output.clone());

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 use windlass_decision::{FailureKind, Outcome};
 
-use super::{Demand, Interval, Subscriber};
+use super::{Asked, Demand, Interval, Subscriber, Timing};
 use crate::Query;
 
 /// How long a new query waits for others that come at the same moment.
@@ -54,6 +54,8 @@ struct Entry {
     /// A batch that starts anyway takes the query along from here on.
     earliest: Instant,
     in_flight: bool,
+    /// How much later than it was due its last reading began.
+    late: Duration,
     failures: u32,
     health: Health,
 }
@@ -80,7 +82,7 @@ pub(super) struct Batch {
 pub(super) struct Delivery {
     pub(super) subscribers: Arc<Vec<Subscriber>>,
     pub(super) outcome: Outcome,
-    pub(super) interval: Duration,
+    pub(super) timing: Timing,
 }
 
 impl Plan {
@@ -126,6 +128,7 @@ impl Plan {
                         due: now + WINDOW,
                         earliest: now,
                         in_flight: false,
+                        late: Duration::ZERO,
                         failures: 0,
                         health: Health::Unread,
                     }
@@ -171,7 +174,8 @@ impl Plan {
         if self.resume.is_some_and(|resume| resume > now) {
             return Vec::new();
         }
-        let probing = self.resume.is_some();
+        // While it backs off nothing is due.
+        let (probing, resumed) = (self.resume.is_some(), self.resume);
         let mut batches = Vec::new();
         let lanes: &[fn(&Entry) -> bool] =
             if probing { &[|_| true] } else { &[|entry| entry.failures == 0, |entry| entry.failures > 0] };
@@ -187,7 +191,9 @@ impl Plan {
                 continue;
             }
             for &place in &places {
-                self.entries[place].in_flight = true;
+                let entry = &mut self.entries[place];
+                let due = resumed.map_or(entry.due, |resume| resume.max(entry.due));
+                (entry.in_flight, entry.late) = (true, now.saturating_duration_since(due));
             }
             if places != self.prepared[lane].0 {
                 let queries = places.iter().map(|&place| self.entries[place].query.clone()).collect();
@@ -205,9 +211,10 @@ impl Plan {
     /// reader that broke) count as failures without a message.
     pub(super) fn finish(&mut self, batch: &Batch, outcomes: Vec<Outcome>, now: Instant) -> Vec<Delivery> {
         let complete = outcomes.len() == batch.queries.len();
+        let took_in_all = now - batch.started;
         if complete && !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Failed(_))) {
             self.took.rotate_right(1);
-            self.took[0] = Some(now - batch.started);
+            self.took[0] = Some(took_in_all);
         }
         // One draw for all: queries that were read together stay together.
         let spread = self.rng.random_range(-JITTER..=JITTER);
@@ -230,7 +237,9 @@ impl Plan {
             entry.earliest = batch.started + jittered(wait, -JITTER);
             entry.in_flight = false;
             if let Some(outcome) = outcome {
-                deliveries.push(Delivery { subscribers: Arc::clone(&entry.subscribers), outcome, interval });
+                let asked = Some(Asked { late: entry.late, took: took_in_all });
+                let timing = Timing { interval, asked };
+                deliveries.push(Delivery { subscribers: Arc::clone(&entry.subscribers), outcome, timing });
             }
         }
         self.judge(batch, spread, now);

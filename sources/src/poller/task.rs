@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_decision::Outcome;
 
 use super::plan::{Batch, Plan};
-use super::{Shared, Sink, lock};
+use super::{Shared, Sink, Timing, lock};
 use crate::{Process, Push, Upstream};
 
 /// How long an upstream may take to close.
@@ -83,7 +83,7 @@ impl Task {
         let (_, batch) = self.batches.swap_remove(place);
         for delivery in self.plan.finish(&batch, outcomes, Instant::now()) {
             for subscriber in delivery.subscribers.iter() {
-                self.sink.reading(&subscriber.key, subscriber.index, delivery.outcome.clone(), delivery.interval);
+                self.sink.reading(&subscriber.key, subscriber.index, delivery.outcome.clone(), delivery.timing);
             }
         }
     }
@@ -94,8 +94,9 @@ impl Task {
             return;
         };
         if let Some((subscribers, interval)) = self.plan.subscribers(&query) {
+            let timing = Timing { interval, asked: None };
             for subscriber in subscribers.iter() {
-                self.sink.reading(&subscriber.key, subscriber.index, outcome.clone(), interval);
+                self.sink.reading(&subscriber.key, subscriber.index, outcome.clone(), timing);
             }
         }
     }

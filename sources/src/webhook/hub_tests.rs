@@ -94,7 +94,7 @@ async fn a_number_is_absent_until_there_is_one() {
 struct Kept(Mutex<Vec<(Instant, Outcome)>>);
 
 impl crate::poller::Sink for Kept {
-    fn reading(&self, _: &crate::poller::SubscriptionKey, _: usize, outcome: Outcome, _: Duration) {
+    fn reading(&self, _: &crate::poller::SubscriptionKey, _: usize, outcome: Outcome, _: crate::poller::Timing) {
         self.0.lock().expect("no panic").push((Instant::now(), outcome));
     }
 }

@@ -102,7 +102,7 @@ async fn an_election_through_the_client() {
     let start = |name: &str| {
         let (grant, leadership) = leadership();
         let clock = Arc::new(TestClock::from(1_700_000_000));
-        let telemetry = Telemetry::new("test");
+        let telemetry = Telemetry::new("test", false);
         let elector =
             Elector::new(leases(&api), name.to_owned(), Timing::default(), grant, clock, telemetry.clone(), 7);
         let mut elector = elector.expect("valid");

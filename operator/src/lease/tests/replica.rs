@@ -51,7 +51,7 @@ impl Setup {
 
     pub(super) fn elector(&self, grant: Grant) -> Elector<Network> {
         let seed = self.name.bytes().map(u64::from).sum();
-        let telemetry = Telemetry::new("test");
+        let telemetry = Telemetry::new("test", false);
         let clock = Arc::new(self.clock);
         let network = self.network.clone();
         Elector::new(network, self.name.to_owned(), self.timing, grant, clock, telemetry, seed).expect("valid")

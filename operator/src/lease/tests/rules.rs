@@ -171,7 +171,7 @@ async fn an_empty_identity_is_refused() {
     let (grant, _) = leadership();
     let clock = Arc::new(replica::TestClock::from(0));
     let network = Network::to(&FakeApi::default());
-    let telemetry = Telemetry::new("test");
+    let telemetry = Telemetry::new("test", false);
     let refused = Elector::new(network, String::new(), Timing::default(), grant, clock, telemetry, 0);
     assert_eq!(refused.err(), Some(InvalidElection::Identity));
 }

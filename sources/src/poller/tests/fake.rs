@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 use windlass_decision::{Activity, Failure, FailureKind, Outcome, Sample};
 
-use crate::poller::{Connect, Interval, Poller, Sink, Subscription, SubscriptionKey, lock};
+use crate::poller::{Asked, Connect, Interval, Poller, Sink, Subscription, SubscriptionKey, Timing, lock};
 use crate::{Connection, Given, Push, Query, TriggerInput, Upstream, Zone, parse};
 
 /// What the upstream says of a query.
@@ -102,6 +102,7 @@ pub struct Delivered {
     pub index: usize,
     pub outcome: Outcome,
     pub interval: Duration,
+    pub asked: Option<Asked>,
 }
 
 pub struct Recorder {
@@ -110,9 +111,11 @@ pub struct Recorder {
 }
 
 impl Sink for Recorder {
-    fn reading(&self, subscriber: &SubscriptionKey, trigger_index: usize, outcome: Outcome, interval: Duration) {
+    fn reading(&self, subscriber: &SubscriptionKey, trigger_index: usize, outcome: Outcome, timing: Timing) {
         let to = subscriber.as_str().to_owned();
-        lock(&self.delivered).push(Delivered { at: self.began.elapsed(), to, index: trigger_index, outcome, interval });
+        let Timing { interval, asked } = timing;
+        let at = self.began.elapsed();
+        lock(&self.delivered).push(Delivered { at, to, index: trigger_index, outcome, interval, asked });
     }
 }
 

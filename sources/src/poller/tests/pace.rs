@@ -141,6 +141,23 @@ async fn one_good_query_shows_that_the_upstream_is_well() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_outcome_comes_with_how_late_it_was_asked_for_and_how_long_the_answer_took() {
+    let world = World::new(7);
+    world.set("ns/a", &[("q", SECOND)]);
+    lock(&world.state()).delay = millis(300);
+    sleep(secs(20)).await;
+    // A backoff is no lateness: it is not due before.
+    lock(&world.state()).otherwise = Some(Answer::Fails(FailureKind::Unreachable));
+    sleep(secs(60)).await;
+    let delivered = lock(&world.sink.delivered).clone();
+    assert!(delivered.len() > 20, "{delivered:?}");
+    for one in &delivered {
+        let asked = one.asked.expect("it was asked for");
+        assert!((millis(300)..millis(303)).contains(&asked.took) && asked.late < millis(3), "{one:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_default_interval_stretches_while_the_upstream_is_slow() {
     let world = World::new(7);
     lock(&world.state()).delay = secs(1);

@@ -271,7 +271,7 @@ async fn restart(bed: &mut Bed, crowd: &Crowd, table: &mut Table) -> anyhow::Res
     bed.operator.restart()?;
     eventually(LONG, "every object is read again", async || {
         let text = bed.operator.metrics().await?;
-        let prefix = format!("windlass_source_value{{namespace=\"{}\"", crowd.ns.name());
+        let prefix = format!("windlass_scaler_metrics_value{{namespace=\"{}\"", crowd.ns.name());
         let read = text.lines().filter(|line| line.starts_with(&prefix)).count();
         ensure!(read >= count, "{read} of {count} are");
         Ok(())
