@@ -71,7 +71,7 @@ impl Givens {
             for key in cache.keys().into_iter().filter(|key| serves(key.group)) {
                 let Some(seen) = cache.get(&key).filter(|seen| !seen.deleting) else { continue };
                 let at = (kind, key);
-                let wanted = users.get(&at).map(|names| joined(names)).unwrap_or_default();
+                let wanted = users.get(&at).map(joined).unwrap_or_default();
                 match written.get(&at) {
                     // What the watch shows is from before.
                     Some(Written::At(version)) if seen.version < *version => {
