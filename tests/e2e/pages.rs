@@ -44,6 +44,10 @@ fn documents(page: &str) -> anyhow::Result<Vec<Value>> {
     for block in blocks {
         for document in serde_yaml_ng::Deserializer::from_str(block) {
             let document = Value::deserialize(document).with_context(|| format!("{page}:\n{block}"))?;
+            // Alerting rules go to Prometheus, not to the cluster.
+            if document.get("groups").is_some() {
+                continue;
+            }
             let triggers = if document.is_array() { Some(&document) } else { document.get("triggers") };
             documents.push(match triggers {
                 None => document,
