@@ -41,15 +41,15 @@ impl Givens {
         let mut written: BTreeMap<At, Written> = BTreeMap::new();
         let (mut looked_at, mut is_done) = (None, false);
         loop {
-            let kedas = world.keda.sign(clock.now()).is_none();
+            let serves_keda = world.keda.sign(clock.now()).is_none();
             let revisions = [&self.authentications, &self.cluster_authentications].map(|cache| cache.revision());
-            let basis = (world.objects.revision(), revisions, kedas);
+            let basis = (world.objects.revision(), revisions, serves_keda);
             if looked_at != Some(basis) || !is_done {
                 looked_at = Some(basis);
-                let objects = world.objects.keys().into_iter().filter(|key| kedas || key.group != Group::Keda);
+                let objects = world.objects.keys().into_iter().filter(|key| serves_keda || key.group != Group::Keda);
                 let seen = objects.filter_map(|key| world.objects.get(&key).map(|object| (key, object)));
                 let users = users(seen);
-                let serves = |group| kedas || group != Group::Keda;
+                let serves = |group| serves_keda || group != Group::Keda;
                 is_done = self.write_users(&users, serves, &writer, &mut written).await;
             }
             sleep(LOOK).await;

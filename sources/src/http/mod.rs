@@ -22,7 +22,7 @@ pub(crate) use auth::{Mode, authentication};
 pub(crate) use client::{Client, Guard, IN_FLIGHT, Request, Trouble, each};
 pub use oauth::OAuth;
 #[cfg(feature = "connect")]
-pub(crate) use oauth::{Tokens, with_token};
+pub(crate) use oauth::{Tokens, ask_as};
 pub use pairs::form;
 pub(crate) use pairs::{headers, parameters};
 #[cfg(feature = "connect")]

@@ -92,7 +92,7 @@ impl OAuth {
 }
 
 #[cfg(feature = "connect")]
-pub(crate) use asking::{Tokens, with_token};
+pub(crate) use asking::{Tokens, ask_as};
 
 #[cfg(feature = "connect")]
 mod asking {
@@ -108,7 +108,7 @@ mod asking {
 
     use super::OAuth;
     use crate::Secret;
-    use crate::http::{Endpoint, NetworkPolicy, NoFigure, Problem, Request, Site, Trouble};
+    use crate::http::{Auth, Client, Endpoint, NetworkPolicy, NoFigure, Problem, Request, Site, Trouble};
 
     const FIELD: &str = "metadata.oauthTokenURI";
     /// Servers answer with some hundred bytes, or some thousand.
@@ -133,18 +133,28 @@ mod asking {
         in_body: bool,
     }
 
-    /// Sends a request with a token as the header `Authorization`, if `oauth` says so; with a new one where the server refuses
-    /// one from an earlier request.
-    pub(crate) async fn with_token<F>(
-        tokens: &Tokens,
-        (oauth, network): (Option<&OAuth>, &NetworkPolicy),
-        time: Duration,
-        send: impl Fn(Option<Secret>) -> F,
-    ) -> Result<(StatusCode, Vec<u8>), NoFigure>
-    where
-        F: Future<Output = Result<(StatusCode, Vec<u8>), NoFigure>>,
-    {
-        let Some(oauth) = oauth else { return send(None).await };
+    /// Sends `request` as whom `auth` says. With OAuth, a token is the header `Authorization`, and a new one is asked for where
+    /// the server refuses one from an earlier request.
+    pub(crate) async fn ask_as(
+        (auth, tokens): (&Auth, &Tokens),
+        (client, network): (&Client, &NetworkPolicy),
+        request: &Request<'_>,
+        trouble: impl Fn(Trouble) -> NoFigure,
+    ) -> Result<(StatusCode, Vec<u8>), NoFigure> {
+        let time = request.time;
+        let send = async |token: Option<Secret>| {
+            let own = auth.headers.iter().map(|(name, value)| (name.as_str(), value));
+            let headers = request.headers.iter().copied().chain(own);
+            let request = Request {
+                url: request.url.clone(),
+                basic: auth.basic.as_ref().map(|(user, password)| (user.as_str(), Some(password))),
+                headers: headers.chain(token.iter().map(|token| ("authorization", token))).collect(),
+                time,
+                limit: request.limit,
+            };
+            client.get(request).await.map_err(&trouble)
+        };
+        let Some(oauth) = &auth.oauth else { return send(None).await };
         let (header, is_new) = tokens.header(oauth, network, time).await?;
         let answer = send(Some(header.clone())).await?;
         if answer.0 != StatusCode::UNAUTHORIZED {

@@ -14,7 +14,7 @@ use windlass_decision::{FailureKind, Outcome};
 use super::config::{Connection, Query};
 use super::value::{Answer, Missing};
 use crate::http::{
-    Auth, Client, Endpoint, IN_FLIGHT, NoFigure, Problem, Request, Site, Tokens, Trouble, measured, with_token,
+    Auth, Client, Endpoint, IN_FLIGHT, NoFigure, Problem, Request, Site, Tokens, Trouble, ask_as, measured,
 };
 use crate::{Dependencies, Secret, Upstream};
 
@@ -142,20 +142,10 @@ impl MetricsApi {
         if let Some((name, value)) = &auth.parameter {
             url.query_pairs_mut().append_pair(name, value.expose());
         }
-        let (url, time) = (&url, timeout.unwrap_or(DEFAULT_TIMEOUT));
-        let send = |token: Option<Secret>| async move {
-            let headers = auth.headers.iter().map(|(name, value)| (name.as_str(), value));
-            let request = Request {
-                url: url.clone(),
-                basic: auth.basic.as_ref().map(|(user, password)| (user.as_str(), Some(password))),
-                headers: headers.chain(token.iter().map(|token| ("authorization", token))).collect(),
-                time,
-                limit: MAX_BYTES,
-            };
-            client.get(request).await.map_err(trouble)
-        };
-        let whose = (auth.oauth.as_ref(), &*self.dependencies.network);
-        let (status, body) = with_token(&self.tokens, whose, time, send).await?;
+        let time = timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let request = Request { url, basic: None, headers: Vec::new(), time, limit: MAX_BYTES };
+        let whose = (auth, &self.tokens);
+        let (status, body) = ask_as(whose, (client, &self.dependencies.network), &request, trouble).await?;
         if status.is_success() {
             return Ok(body);
         }

@@ -10,10 +10,8 @@ use url::Url;
 use windlass_decision::{FailureKind, Outcome};
 
 use super::config::{Connection, Query};
-use crate::http::{
-    Auth, Client, Endpoint, NoFigure, Problem, Request, Site, Tokens, Trouble, each, measured, with_token,
-};
-use crate::{Dependencies, Secret, Upstream};
+use crate::http::{Auth, Client, Endpoint, NoFigure, Problem, Request, Site, Tokens, Trouble, ask_as, each, measured};
+use crate::{Dependencies, Upstream};
 
 /// What one request may take where the trigger names no `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -77,20 +75,11 @@ impl Prometheus {
             .append_pair("query", &query.query)
             .extend_pairs(query.namespace.iter().map(|namespace| ("namespace", namespace)))
             .extend_pairs(query.parameters.iter().map(|(name, value)| (name, value.expose())));
-        let (url, time) = (&url, timeout.unwrap_or(DEFAULT_TIMEOUT));
-        let send = |token: Option<Secret>| async move {
-            let headers = headers.iter().chain(&auth.headers).map(|(name, value)| (name.as_str(), value));
-            let request = Request {
-                url: url.clone(),
-                basic: auth.basic.as_ref().map(|(user, password)| (user.as_str(), Some(password))),
-                headers: headers.chain(token.iter().map(|token| ("authorization", token))).collect(),
-                time,
-                limit: MAX_BYTES,
-            };
-            client.get(request).await.map_err(trouble)
-        };
-        let whose = (auth.oauth.as_ref(), &*self.dependencies.network);
-        let (status, body) = with_token(&self.tokens, whose, time, send).await?;
+        let time = timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let headers = headers.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let request = Request { url, basic: None, headers, time, limit: MAX_BYTES };
+        let whose = (auth, &self.tokens);
+        let (status, body) = ask_as(whose, (client, &self.dependencies.network), &request, trouble).await?;
         match status {
             status if status.is_success() => Ok(body),
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
