@@ -18,7 +18,7 @@ fn at(port: u16) -> Endpoint {
 }
 
 fn cluster_at(ports: &[u16]) -> Cluster {
-    let connection = Connection { bootstrap: ports.iter().copied().map(at).collect(), tls: None, sasl: None };
+    let connection = Connection { bootstrap: ports.iter().copied().map(at).collect(), tls: None, login: None };
     Cluster::new(connection, Arc::new(NetworkPolicy::default().allow_loopback(true)))
 }
 
@@ -321,7 +321,7 @@ async fn no_address_is_connected_to_that_is_not_allowed() {
     commit(&fake, "g", "t", &[4]);
     let queries = [query("g", Some("t"))];
     let bootstrap = vec![at(fake.state().nodes[&1])];
-    let strict = Cluster::new(Connection { bootstrap, tls: None, sasl: None }, Arc::default());
+    let strict = Cluster::new(Connection { bootstrap, tls: None, login: None }, Arc::default());
     let answers = lags(&strict, &queries).await;
     let problem = answers[0].as_ref().expect_err("a failure");
     assert!(problem.kind == FailureKind::Unreachable && problem.message.contains("not allowed"), "{problem:?}");

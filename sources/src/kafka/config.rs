@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::login::{self, Login};
 use super::partitions::Partitions;
 use super::rules::{Cap, Reset, Rules};
 use crate::http::pem;
@@ -27,7 +28,7 @@ pub struct Connection {
     /// How connections are encrypted; `None` means not at all.
     pub tls: Option<Tls>,
     /// As whom; `None` means as nobody, or as the subject of the client certificate.
-    pub sasl: Option<Sasl>,
+    pub login: Option<Login>,
 }
 
 /// Where a broker listens.
@@ -52,40 +53,6 @@ pub struct Tls {
     pub key_password: Option<Secret>,
     /// Whether the brokers' certificates are taken unverified.
     pub unsafe_ssl: bool,
-}
-
-/// A user and how the password is proved.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Sasl {
-    /// How.
-    pub mechanism: Mechanism,
-    /// The user.
-    pub username: String,
-    /// The password.
-    pub password: Secret,
-}
-
-/// How a password is proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Mechanism {
-    /// It is sent as it is.
-    Plain,
-    /// SCRAM with SHA-256.
-    ScramSha256,
-    /// SCRAM with SHA-512.
-    ScramSha512,
-}
-
-impl Mechanism {
-    /// The name that brokers know it by.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha512 => "SCRAM-SHA-512",
-        }
-    }
 }
 
 /// What to ask of a cluster: how far a group is behind.
@@ -132,7 +99,7 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
     let activation: u64 = metadata.parsed("activationLagThreshold", 0, "a whole number of at least 0");
     let rules = rules(metadata, topic, threshold);
     let tls = tls(metadata);
-    let sasl = sasl(metadata);
+    let login = login::parse(metadata);
 
     let (bootstrap, group) = (bootstrap?, group?);
     let metric_name = match topic {
@@ -140,7 +107,7 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
         None => format!("kafka-{group}-topics"),
     };
     Some(Parsed {
-        connection: crate::Connection::Kafka(Connection { bootstrap, tls, sasl }),
+        connection: crate::Connection::Kafka(Connection { bootstrap, tls, login }),
         query: crate::Query::Kafka(Query {
             group: group.to_owned(),
             topic: topic.map(str::to_owned),
@@ -317,39 +284,6 @@ fn tls(metadata: &mut Metadata<'_>) -> Option<Tls> {
         _ => {}
     }
     Some(Tls { ca, cert, key, key_password, unsafe_ssl: metadata.flag("unsafeSsl") })
-}
-
-fn sasl(metadata: &mut Metadata<'_>) -> Option<Sasl> {
-    const MECHANISMS: &[(&str, Option<Mechanism>)] = &[
-        ("none", None),
-        ("plaintext", Some(Mechanism::Plain)),
-        ("scram_sha256", Some(Mechanism::ScramSha256)),
-        ("scram_sha512", Some(Mechanism::ScramSha512)),
-    ];
-    let username = metadata.optional("username");
-    let password = metadata.optional("password");
-    let written = metadata.optional("sasl").unwrap_or("none");
-    if ["oauthbearer", "gssapi", "aws_msk_iam"].iter().any(|other| other.eq_ignore_ascii_case(written)) {
-        let fix = "use plaintext, scram_sha256 or scram_sha512, or a client certificate";
-        metadata.error("sasl", format!("{} is not supported yet", written.to_ascii_lowercase()), fix);
-        return None;
-    }
-    let Some(mechanism) = metadata.choice("sasl", MECHANISMS).flatten() else {
-        for key in ["username", "password"] {
-            if metadata.is_public(key) {
-                metadata.no_effect(key, "nobody logs in where sasl is none");
-            }
-        }
-        return None;
-    };
-    for (value, key) in [(username, "username"), (password, "password")] {
-        match value {
-            None => metadata.error(key, "is required with sasl", "give both username and password, or sasl: none"),
-            Some(value) if value.contains('\0') => metadata.error(key, "contains a zero byte", "correct it"),
-            Some(_) => {}
-        }
-    }
-    Some(Sasl { mechanism, username: username?.to_owned(), password: Secret::new(password?) })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::kafka::{Mechanism, Password};
 use crate::{ConfigError, Given, TriggerInput};
 
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----";
@@ -60,7 +61,7 @@ fn servers_a_group_and_a_topic_are_enough() {
     assert_eq!(parsed.metric_name, "kafka-orders");
     assert_eq!(parsed.default_interval, Duration::from_millis(500));
     let bootstrap = vec![Endpoint { host: "kafka".to_owned(), port: 9092 }];
-    assert_eq!(connection, Connection { bootstrap, tls: None, sasl: None });
+    assert_eq!(connection, Connection { bootstrap, tls: None, login: None });
     let rules =
         Rules { reset: Reset::Latest, zero_without_commit: false, exclude_persistent: false, cap: Cap::Partitions(10) };
     let wanted = Query { group: "workers".to_owned(), topic: Some("orders".to_owned()), partitions: None, rules };
@@ -224,13 +225,13 @@ fn a_login_needs_a_user_and_a_password() {
     ];
     for (written, mechanism) in mechanisms {
         let sasl = ("sasl", written);
-        let wanted = Sasl { mechanism, username: "me".to_owned(), password: Secret::new("mine") };
-        assert_eq!(good(&[&user[..], &[sasl]].concat()).1.sasl, Some(wanted));
+        let wanted = Password { mechanism, username: "me".to_owned(), password: Secret::new("mine") };
+        assert_eq!(good(&[&user[..], &[sasl]].concat()).1.login, Some(Login::Password(wanted)));
         assert_eq!(bad(&[sasl]), ["password", "username"]);
         assert_eq!(bad(&[sasl, user[0]]), ["password"]);
         assert_eq!(bad(&[sasl, user[0], ("password", "a\0b")]), ["password"]);
     }
-    assert_eq!(good(&[("sasl", "none")]).1.sasl, None);
+    assert_eq!(good(&[("sasl", "none")]).1.login, None);
     assert_eq!(bad(&user), ["password", "username"]);
     assert_eq!(bad(&[("sasl", "scram")]), ["sasl"]);
     for other in ["oauthbearer", "gssapi", "aws_msk_iam"] {
@@ -248,7 +249,7 @@ fn an_authentication_may_give_it_all() {
     };
     let parsed = parse_given(&with(&[]), &given(&parameters)).expect("good metadata");
     let crate::Connection::Kafka(connection) = parsed.connection else { panic!("another source") };
-    assert_eq!(connection.sasl.expect("a login").username, "me");
+    assert_eq!(connection.login.expect("a login").to_string(), "user \"me\"");
     assert_eq!(connection.tls.expect("encrypted").ca, Some(Secret::new(CERTIFICATE)));
     // It may give more than the trigger needs.
     parse_given(&with(&[]), &given(&parameters[1..3])).expect("good metadata");

@@ -11,10 +11,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::codec::Malformed;
-use super::config::{Connection, Endpoint, Mechanism, Sasl};
+use super::config::{Connection, Endpoint};
 use super::messages::{self, Broker, ByGroup, Call, Commits, Ends, Metadata, Places, Versions, Wanted};
 use super::outcome::Problem;
-use super::sasl::{self, Scram};
 use crate::NetworkPolicy;
 use crate::cause::root_cause;
 
@@ -145,38 +144,10 @@ impl Link {
         }
         self.many_coordinators = speaks(messages::FIND_COORDINATOR_MANY);
         self.many_groups = speaks(messages::OFFSET_FETCH_MANY);
-        match &connection.sasl {
-            Some(sasl) => self.log_in(connection, at, sasl).await,
+        match &connection.login {
+            Some(login) => self.log_in(connection, at, login).await,
             None => Ok(()),
         }
-    }
-
-    async fn log_in(&mut self, connection: &Connection, at: &Endpoint, sasl: &Sasl) -> Result<(), Problem> {
-        let broken = |broken: Broken| broken.problem(connection, at);
-        let answer = self.exchange_one(messages::sasl_handshake(sasl.mechanism.name())).await.map_err(broken)?;
-        messages::read_sasl_handshake(&answer)
-            .map_err(|malformed| broken(malformed.into()))?
-            .map_err(|(code, known)| Problem::mechanism(connection, at, code, &known))?;
-        if sasl.mechanism == Mechanism::Plain {
-            self.token(connection, at, &sasl::plain(sasl)).await?;
-            return Ok(());
-        }
-        let stranger = || Problem::stranger(connection, at);
-        let scram = Scram::new(sasl).ok_or_else(stranger)?;
-        let server_first = self.token(connection, at, &scram.first()).await?;
-        let (second, signature) = scram.second(&server_first).ok_or_else(stranger)?;
-        let server_final = self.token(connection, at, &second).await?;
-        if !signature.is_proved_by(&server_final) {
-            return Err(Problem::credentials(connection, at, "the broker does not know the password itself"));
-        }
-        Ok(())
-    }
-
-    async fn token(&mut self, connection: &Connection, at: &Endpoint, token: &[u8]) -> Result<Vec<u8>, Problem> {
-        let broken = |broken: Broken| broken.problem(connection, at);
-        let answer = self.exchange_one(messages::sasl_authenticate(token)).await.map_err(broken)?;
-        let answer = messages::read_sasl_authenticate(&answer).map_err(|malformed| broken(malformed.into()))?;
-        answer.map_err(|(_, said)| Problem::credentials(connection, at, &said))
     }
 
     /// Asks, in as few requests as the broker's version allows.
@@ -215,7 +186,8 @@ impl Link {
         }
     }
 
-    async fn exchange_one(&mut self, call: Call) -> Result<Vec<u8>, Broken> {
+    /// One request and its answer.
+    pub(super) async fn exchange_one(&mut self, call: Call) -> Result<Vec<u8>, Broken> {
         self.exchange(vec![call]).await?.pop().ok_or(Broken::Malformed)
     }
 

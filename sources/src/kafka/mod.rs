@@ -10,12 +10,15 @@ mod cluster;
 #[cfg(feature = "connect")]
 mod codec;
 mod config;
+#[cfg(feature = "connect")]
+mod dialogue;
 #[cfg(all(test, feature = "connect"))]
 mod fake;
 #[cfg(feature = "connect")]
 mod lag;
 #[cfg(feature = "connect")]
 mod link;
+mod login;
 #[cfg(feature = "connect")]
 mod messages;
 #[cfg(feature = "connect")]
@@ -33,7 +36,8 @@ mod tls;
 #[cfg(feature = "connect")]
 mod vanished;
 
-pub use config::{Connection, Endpoint, Mechanism, Query, Sasl, Tls, parse};
+pub use config::{Connection, Endpoint, Query, Tls, parse};
+pub use login::{Login, Mechanism, Password};
 pub use partitions::Partitions;
 #[cfg(feature = "connect")]
 pub(crate) use reader::connect;

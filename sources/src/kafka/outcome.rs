@@ -4,6 +4,7 @@
 use windlass_decision::{Clock, Failure, FailureKind, Outcome};
 
 use super::config::{Connection, Endpoint};
+use super::login::Login;
 use super::messages::Code;
 use super::vanished::BELIEVED_AFTER;
 use crate::http::Denied;
@@ -84,7 +85,7 @@ impl Problem {
 
     /// The broker hung up where it should have answered the first words.
     pub(super) fn hung_up(connection: &Connection, at: &Endpoint) -> Self {
-        let advice = match (&connection.tls, &connection.sasl) {
+        let advice = match (&connection.tls, &connection.login) {
             (None, None) => {
                 "check bootstrapServers; a listener with TLS needs tls: enable, one with a login needs sasl"
             }
@@ -97,10 +98,10 @@ impl Problem {
 
     /// Wrong user or password; `said` is the broker's own sentence.
     pub(super) fn credentials(connection: &Connection, at: &Endpoint, said: &str) -> Self {
-        let user = connection.sasl.as_ref().map_or("", |sasl| sasl.username.as_str());
+        let who = who(connection);
         let said = if said.is_empty() { String::new() } else { format!(" (it says: {})", shortened(said)) };
         let message = format!(
-            "the broker at {at} refused the credentials of user {user:?}{said}; check username, password and sasl, or the Secret \
+            "the broker at {at} refused the credentials of {who}{said}; check username, password and sasl, or the Secret \
              they come from"
         );
         Self::new(FailureKind::Unauthorised, "metadata.password", message)
@@ -108,7 +109,7 @@ impl Problem {
 
     /// The listener does not know the mechanism, or none at all.
     pub(super) fn mechanism(connection: &Connection, at: &Endpoint, code: Code, known: &str) -> Self {
-        let ours = connection.sasl.as_ref().map_or("", |sasl| sasl.mechanism.name());
+        let ours = connection.login.as_ref().map_or("", Login::mechanism);
         let message = if known.is_empty() {
             format!(
                 "the broker at {at} takes no login on this port ({code}); write sasl: none, or use the port with a login"
@@ -239,8 +240,8 @@ impl Problem {
 }
 
 fn who(connection: &Connection) -> String {
-    match &connection.sasl {
-        Some(sasl) => format!("user {:?}", sasl.username),
+    match &connection.login {
+        Some(login) => login.to_string(),
         None if connection.tls.as_ref().is_some_and(|tls| tls.cert.is_some()) => "the subject of cert".to_owned(),
         None => "whoever comes without a login".to_owned(),
     }

@@ -7,19 +7,19 @@ use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::config::{Mechanism, Sasl};
+use super::login::{Mechanism, Password};
 
 /// Kafka itself allows no more than 16,384: whoever asks for many more wants to keep us busy.
 const MAX_ITERATIONS: u32 = 100_000;
 
 /// The one token of PLAIN.
-pub(super) fn plain(sasl: &Sasl) -> Vec<u8> {
-    format!("\0{}\0{}", sasl.username, sasl.password.expose()).into_bytes()
+pub(super) fn plain(login: &Password) -> Vec<u8> {
+    format!("\0{}\0{}", login.username, login.password.expose()).into_bytes()
 }
 
 /// A login by SCRAM under way.
 pub(super) struct Scram<'a> {
-    sasl: &'a Sasl,
+    login: &'a Password,
     nonce: String,
 }
 
@@ -47,10 +47,10 @@ impl Algorithms {
 
 impl<'a> Scram<'a> {
     /// A login with a nonce of its own; `None` if the system has no randomness.
-    pub(super) fn new(sasl: &'a Sasl) -> Option<Self> {
+    pub(super) fn new(login: &'a Password) -> Option<Self> {
         let mut random = [0; 24];
         aws_lc_rs::rand::fill(&mut random).ok()?;
-        Some(Self { sasl, nonce: STANDARD.encode(random) })
+        Some(Self { login, nonce: STANDARD.encode(random) })
     }
 
     /// The first token.
@@ -59,7 +59,7 @@ impl<'a> Scram<'a> {
     }
 
     fn bare(&self) -> String {
-        let name = self.sasl.username.replace('=', "=3D").replace(',', "=2C");
+        let name = self.login.username.replace('=', "=3D").replace(',', "=2C");
         format!("n={name},r={}", self.nonce)
     }
 
@@ -74,9 +74,9 @@ impl<'a> Scram<'a> {
         if !nonce.starts_with(&self.nonce) || nonce.len() == self.nonce.len() {
             return None;
         }
-        let Algorithms { digest: hash, hmac: algorithm, pbkdf2: derivation } = Algorithms::of(self.sasl.mechanism);
+        let Algorithms { digest: hash, hmac: algorithm, pbkdf2: derivation } = Algorithms::of(self.login.mechanism);
         let mut salted = vec![0; hash.output_len];
-        pbkdf2::derive(derivation, iterations, &salt, self.sasl.password.expose().as_bytes(), &mut salted);
+        pbkdf2::derive(derivation, iterations, &salt, self.login.password.expose().as_bytes(), &mut salted);
         let salted = hmac::Key::new(algorithm, &salted);
         let client_key = hmac::sign(&salted, b"Client Key");
         let server_key = hmac::sign(&salted, b"Server Key");
@@ -104,14 +104,14 @@ mod tests {
     use super::*;
     use crate::Secret;
 
-    fn user(mechanism: Mechanism, username: &str) -> Sasl {
-        Sasl { mechanism, username: username.to_owned(), password: Secret::new("pencil") }
+    fn user(mechanism: Mechanism, username: &str) -> Password {
+        Password { mechanism, username: username.to_owned(), password: Secret::new("pencil") }
     }
 
     #[test]
     fn the_example_of_rfc_7677() {
         let sasl = user(Mechanism::ScramSha256, "user");
-        let scram = Scram { sasl: &sasl, nonce: "rOprNGfwEbeRWgbNEkqO".to_owned() };
+        let scram = Scram { login: &sasl, nonce: "rOprNGfwEbeRWgbNEkqO".to_owned() };
         assert_eq!(scram.first(), b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
         let server_first = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
         let (token, signature) = scram.second(server_first).expect("a good answer");
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_one_is_refused() {
         let sasl = user(Mechanism::ScramSha512, "a=b,c");
-        let scram = Scram { sasl: &sasl, nonce: "nonce".to_owned() };
+        let scram = Scram { login: &sasl, nonce: "nonce".to_owned() };
         assert_eq!(scram.first(), b"n,,n=a=3Db=2Cc,r=nonce");
         assert!(scram.second(b"r=nonce1,s=AAAA,i=4096").is_some());
         for bad in [
