@@ -10,6 +10,7 @@
 //! A source never applies a threshold, never knows replicas, and never knows Kubernetes: it reads figures.
 //! Without the feature `connect` this crate is typed configuration only.
 
+pub mod aws;
 pub mod aws_sqs;
 #[cfg(feature = "connect")]
 mod cause;
@@ -28,6 +29,8 @@ mod quantity;
 pub mod rabbitmq;
 mod registry;
 mod secret;
+#[cfg(feature = "connect")]
+mod token;
 #[cfg(feature = "connect")]
 mod upstream;
 pub mod webhook;

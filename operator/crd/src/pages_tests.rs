@@ -214,22 +214,7 @@ fn what_the_page_for_kedas_users_calls_refused_is_refused() {
         (trigger("prometheus", "awsRegion"), "spec.triggers[0].metadata.awsRegion"),
     ];
     let keys: [(&str, &[&str]); 2] = [
-        (
-            "kafka",
-            &[
-                "saslTokenProvider",
-                "oauthTokenEndpointUri",
-                "scopes",
-                "oauthExtensions",
-                "keytab",
-                "realm",
-                "kerberosConfig",
-                "kerberosServiceName",
-                "kerberosDisableFAST",
-                "awsRegion",
-                "awsEndpoint",
-            ],
-        ),
+        ("kafka", &["keytab", "realm", "kerberosConfig", "kerberosServiceName", "kerberosDisableFAST"]),
         (
             "rabbitmq",
             &[

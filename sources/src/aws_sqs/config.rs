@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::credential::{self, Credential};
 use super::place;
+use crate::aws::{self, Credential};
 use crate::metadata::normalised;
 use crate::{Metadata, Parsed};
 
@@ -54,7 +54,7 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
     let yes = [("true", true), ("false", false), ("1", true), ("0", false)];
     let in_flight = metadata.choice("scaleOnInFlight", &yes).unwrap_or(true);
     let delayed = metadata.flag("scaleOnDelayed");
-    let credential = credential::parse(metadata);
+    let credential = aws::parse(metadata);
 
     let (queue, region, endpoint, credential) = (queue?, region?, endpoint?, credential?);
     let metric_name = normalised(&format!("aws-sqs-{}", queue.name));

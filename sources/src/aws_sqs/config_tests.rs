@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::super::credential::{Base, Role};
 use super::*;
+use crate::aws::{Base, Role};
 use crate::{ConfigError, Given, PodIdentity, Secret, TriggerInput};
 
 const URL: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/orders";

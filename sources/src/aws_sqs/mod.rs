@@ -6,11 +6,8 @@
 #[cfg(feature = "connect")]
 mod answer;
 mod config;
-mod credential;
 #[cfg(feature = "connect")]
 mod guarded;
-#[cfg(feature = "connect")]
-mod identity;
 mod place;
 #[cfg(feature = "connect")]
 mod problem;
@@ -20,7 +17,6 @@ mod reader;
 mod session;
 
 pub use config::{Connection, Query, Queue, parse};
-pub use credential::{Base, Credential, Keys, Role};
 
 /// Makes the reader of a region, as seen with one credential. Connects at the first reading.
 #[cfg(feature = "connect")]

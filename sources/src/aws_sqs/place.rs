@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::config::Queue;
-use crate::Metadata;
+use crate::{Metadata, aws};
 
 /// SQS allows names of at most this many characters, `.fifo` included.
 const MAX_NAME: usize = 80;
@@ -12,22 +12,9 @@ const FIFO: &str = ".fifo";
 const QUEUE: &str =
     "write the queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/orders, or its name alone";
 const ENDPOINT: &str = "write the service's address, such as http://elasticmq.shop:9324, or remove it for AWS itself";
-/// The domains of AWS, by the beginning of the region's name. The last one is that of all other regions.
-const DOMAINS: &[(&str, &str)] = &[
-    ("cn-", "amazonaws.com.cn"),
-    ("us-iso-", "c2s.ic.gov"),
-    ("us-isob-", "sc2s.sgov.gov"),
-    ("us-isof-", "csp.hci.ic.gov"),
-    ("eu-isoe-", "cloud.adc-e.uk"),
-    ("eusc-", "amazonaws.eu"),
-    ("", "amazonaws.com"),
-];
-
 /// The service's address in a region of AWS.
 pub(super) fn address(region: &str) -> String {
-    let domain =
-        DOMAINS.iter().find(|(start, _)| region.starts_with(start)).map_or("amazonaws.com", |(_, domain)| domain);
-    format!("sqs.{region}.{domain}")
+    format!("sqs.{region}.{}", aws::domain(region))
 }
 
 /// What is asked in a region of AWS, where no other endpoint is named.
@@ -113,14 +100,7 @@ pub(super) fn region(metadata: &mut Metadata<'_>, queue: Option<&Queue>) -> Opti
         Some(OfAws::Region(region)) => format!("write {region}, the region of queueURL"),
         _ => "write the region of the queue, such as eu-west-1".to_owned(),
     };
-    let written = metadata.required("awsRegion", &named)?;
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let inside = !written.starts_with('-') && !written.ends_with('-');
-    if written.len() > 32 || !inside || !written.chars().all(allowed) {
-        metadata.error("awsRegion", "is not a region's name: lower-case letters, digits and -", named);
-        return None;
-    }
-    Some(written.to_owned())
+    aws::region(metadata, &named)
 }
 
 /// What the host of a queue's URL says, if it is one of AWS.
@@ -134,7 +114,7 @@ enum OfAws {
 fn of_aws(queue: &Queue) -> Option<OfAws> {
     let host = host(&Url::parse(queue.url.as_deref()?).ok()?)?;
     let ours = |domain: &str| host.strip_suffix(domain).and_then(|rest| rest.strip_suffix('.'));
-    let rest = DOMAINS.iter().find_map(|(_, domain)| ours(domain)).or_else(|| ours("api.aws"))?;
+    let rest = aws::domains().find_map(ours).or_else(|| ours("api.aws"))?;
     // The address of today, that with FIPS, and that of the early years.
     let region = match rest.split('.').collect::<Vec<_>>()[..] {
         ["sqs" | "sqs-fips", region] | [region, "queue"] => region,

@@ -3,15 +3,13 @@
 //! parts of a signed request.
 
 use std::error::Error;
-use std::io;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::config::http::HttpResponse;
-use aws_sdk_sqs::error::{ConnectorError, ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use windlass_decision::{Clock, Failure, FailureKind, Outcome};
 
 use super::config::{Connection, Queue};
-use super::credential::Base;
+use crate::aws::{Cause, late, not_had};
 use crate::cause::chain;
 use crate::http::Denied;
 
@@ -69,14 +67,13 @@ impl Problem {
     }
 
     fn of_credential(kind: FailureKind, connection: &Connection, message: String) -> Self {
-        Self { of_credential: true, ..Self::new(kind, credential_field(connection), message) }
+        Self { of_credential: true, ..Self::new(kind, connection.credential.field(), message) }
     }
 
     /// No answer in time; `identity` says that not even a credential was had by then.
     pub(super) fn timeout(connection: &Connection, identity: bool) -> Self {
         if identity {
-            let message = format!("{} was not had in time; check the network of the operator's pod", who(connection));
-            return Self::of_credential(FailureKind::Timeout, connection, message);
+            return Self::of_credential(FailureKind::Timeout, connection, late(&connection.credential));
         }
         let endpoint = &connection.endpoint;
         let message = format!("SQS at {endpoint} did not answer in time; check the address, its load and the network");
@@ -106,24 +103,6 @@ impl Problem {
         let message =
             format!("cannot reach SQS at {endpoint}: {why}; check awsRegion and awsEndpoint, DNS and network policies");
         Self::new(FailureKind::Unreachable, "metadata.awsEndpoint", message)
-    }
-}
-
-/// The field that gave the credential.
-fn credential_field(connection: &Connection) -> &'static str {
-    match (&connection.credential.base, &connection.credential.role) {
-        (_, Some(_)) => "metadata.awsRoleArn",
-        (Base::Keys(_), None) => "metadata.awsAccessKeyID",
-        (Base::Operator, None) => "metadata.identityOwner",
-    }
-}
-
-/// The credential in words.
-fn who(connection: &Connection) -> String {
-    match (&connection.credential.base, &connection.credential.role) {
-        (_, Some(role)) => format!("the role {}", role.arn),
-        (Base::Keys(_), None) => "the access key".to_owned(),
-        (Base::Operator, None) => "the operator's own AWS identity".to_owned(),
     }
 }
 
@@ -198,8 +177,8 @@ where
     if let Some(denied) = chain(error).find_map(|error| error.downcast_ref::<Denied>()) {
         return Problem::denied(connection, *denied).into();
     }
-    if let Some(problem) = of_identity(connection, error) {
-        return problem.into();
+    if let Some((kind, message)) = not_had(&connection.credential, error) {
+        return Problem::of_credential(kind, connection, message).into();
     }
     let cause = Cause::of(error);
     match error {
@@ -235,7 +214,7 @@ where
 
 /// The service answered with an error.
 fn said(connection: &Connection, queue: &Queue, action: &str, code: &str, status: u16) -> NoFigure {
-    let (name, who, endpoint) = (&queue.name, who(connection), &connection.endpoint);
+    let (name, who, endpoint) = (&queue.name, &connection.credential, &connection.endpoint);
     let unauthorised = |message: String| Problem::of_credential(FailureKind::Unauthorised, connection, message).into();
     match meaning(code, status) {
         Meaning::NoQueue => {
@@ -263,14 +242,14 @@ fn said(connection: &Connection, queue: &Queue, action: &str, code: &str, status
         }
         Meaning::Denied => {
             let message = format!("{who} may not call {action} on queue {name:?}; allow sqs:{action} in its policy");
-            let field = credential_field(connection);
+            let field = connection.credential.field();
             Problem::new(FailureKind::Unauthorised, field, message).into()
         }
         Meaning::Refused => {
             let message = format!(
                 "SQS at {endpoint} refuses {who} for queue {name:?} (status {status}); check the credentials, and that they may call sqs:{action}"
             );
-            Problem::new(FailureKind::Unauthorised, credential_field(connection), message).into()
+            Problem::new(FailureKind::Unauthorised, connection.credential.field(), message).into()
         }
         Meaning::Throttled => {
             let message = format!(
@@ -283,58 +262,6 @@ fn said(connection: &Connection, queue: &Queue, action: &str, code: &str, status
             Problem::new(FailureKind::BadAnswer, "metadata.awsEndpoint", message).into()
         }
         Meaning::Unknown => Problem::bad_answer(connection, &format!("an error with status {status}")).into(),
-    }
-}
-
-/// Why no credential was had, if that is what the error is about.
-fn of_identity(connection: &Connection, error: &(dyn Error + 'static)) -> Option<Problem> {
-    let all: Vec<_> = chain(error).collect();
-    // The innermost one is the cause: a role is taken on with the credential of somebody else.
-    let index = all.iter().rposition(|error| error.is::<CredentialsError>())?;
-    let innermost = all.get(index)?.downcast_ref::<CredentialsError>()?;
-    let within = all.get(index..).unwrap_or_default();
-    let transport = within.iter().rev().find_map(|error| error.downcast_ref::<ConnectorError>());
-    let who = who(connection);
-    let (kind, message) = match innermost {
-        CredentialsError::CredentialsNotLoaded(_) => (
-            FailureKind::Unauthorised,
-            "the operator has no AWS identity of its own; give its service account a role (IRSA or EKS Pod Identity), or give \
-             keys by a TriggerAuthentication"
-                .to_owned(),
-        ),
-        CredentialsError::ProviderTimedOut(_) => return Some(Problem::timeout(connection, true)),
-        _ => match transport {
-            Some(transport) if transport.is_timeout() => return Some(Problem::timeout(connection, true)),
-            Some(transport) => {
-                let why = Cause::of(transport).why;
-                let fix = "check DNS and network policies of the operator's pod";
-                (FailureKind::Unreachable, format!("{who} was not had: its issuer cannot be reached: {why}; {fix}"))
-            }
-            None => (
-                FailureKind::Unauthorised,
-                format!("AWS does not hand out {who}; check that it exists, whom its trust policy allows, and the external id"),
-            ),
-        },
-    };
-    Some(Problem::of_credential(kind, connection, message))
-}
-
-/// The innermost reason of an error, which is the system's, never the server's.
-struct Cause {
-    why: String,
-    io: bool,
-    tls: bool,
-}
-
-impl Cause {
-    fn of(error: &(dyn Error + 'static)) -> Self {
-        let mut cause = Self { why: String::new(), io: false, tls: false };
-        for error in chain(error) {
-            cause.tls |= error.is::<rustls::Error>();
-            cause.io |= error.is::<io::Error>();
-            cause.why = error.to_string();
-        }
-        cause
     }
 }
 

@@ -13,9 +13,9 @@ use windlass_decision::Outcome;
 
 use super::answer::Counts;
 use super::config::{Connection, Query, Queue};
-use super::credential::{Base, Credential};
 use super::problem::{NoFigure, Problem};
 use super::session::Session;
+use crate::aws::{Base, Credential};
 use crate::{Dependencies, Upstream};
 
 /// Queues that are asked at once.

@@ -20,9 +20,9 @@ use http_body_util::Limited;
 use super::answer::{Counts, DELAYED, IN_FLIGHT, VISIBLE};
 use super::config::{Connection, Queue};
 use super::guarded::guarded;
-use super::identity::Identity;
 use super::problem::{NoFigure, Problem, explain};
 use crate::NetworkPolicy;
+use crate::aws::Identity;
 
 /// The most bytes that an answer may have; AWS's have some hundred.
 const MAX_ANSWER: usize = 256 << 10;
@@ -38,7 +38,7 @@ pub(super) struct Session {
 impl Session {
     /// Prepares a client that keeps to `network`; connects nowhere yet. `patience` is what one reading may take.
     pub(super) async fn open(connection: &Connection, patience: Duration, network: &NetworkPolicy) -> Self {
-        let identity = Identity::of(connection).await;
+        let identity = Identity::of(&connection.credential, &connection.region).await;
         // The reader ends what takes too long, and knows then what it was waiting for. Nothing here ends earlier.
         let timeouts = TimeoutConfig::builder().connect_timeout(patience * 2).build();
         let config = Config::builder()

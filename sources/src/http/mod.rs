@@ -20,7 +20,8 @@ pub use auth::Auth;
 pub(crate) use auth::{Mode, authentication};
 #[cfg(feature = "connect")]
 pub(crate) use client::{Client, Guard, IN_FLIGHT, Request, Trouble, each};
-pub use oauth::OAuth;
+pub(crate) use oauth::by_names;
+pub use oauth::{Names, OAuth};
 #[cfg(feature = "connect")]
 pub(crate) use oauth::{Tokens, ask_as};
 pub use pairs::form;

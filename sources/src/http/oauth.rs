@@ -25,7 +25,30 @@ pub struct OAuth {
     pub scopes: Vec<String>,
     /// Further parameters of the request.
     pub parameters: Vec<(String, Secret)>,
+    /// What all this is called in the trigger.
+    pub names: &'static Names,
 }
+
+/// What the keys of a source are called that say where tokens come from.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Names {
+    /// The key of the token server's URL, and that as a field.
+    pub uri: (&'static str, &'static str),
+    /// The key of the client's name, and that as a field.
+    pub id: (&'static str, &'static str),
+    /// The key of its secret.
+    pub secret: &'static str,
+    /// All that may be wrong where a server gives no token.
+    pub all: &'static str,
+}
+
+/// As in the sources that read over HTTP.
+static NAMES: Names = Names {
+    uri: ("oauthTokenURI", "metadata.oauthTokenURI"),
+    id: ("clientID", "metadata.clientID"),
+    secret: "clientSecret",
+    all: "clientID, clientSecret, scopes and endpointParams",
+};
 
 /// The keys of the mode.
 pub(super) const KEYS: [&str; 6] = ["oauthTokenURI", "clientID", "clientSecret", "scopes", "scope", "endpointParams"];
@@ -33,16 +56,11 @@ const TOKEN_URI: &str = "write the URL of the token endpoint, for example https:
 
 /// Reads the keys of the mode; `tls` is what the trigger says about certificates.
 pub(super) fn parse(metadata: &mut Metadata<'_>, tls: &Tls) -> Option<OAuth> {
-    let found = url(metadata, KEYS[0], TOKEN_URI);
-    let credential = "give it, best by an authenticationRef";
-    let (id, secret) = (metadata.required(KEYS[1], credential), metadata.required(KEYS[2], credential));
     let (scopes, scope) = (metadata.optional(KEYS[3]), metadata.optional(KEYS[4]));
-    let written = scopes.or(scope).unwrap_or_default().split([',', ' ']);
-    let scopes = written.map(str::trim).filter(|scope| !scope.is_empty()).map(str::to_owned).collect();
     let written = metadata.optional(KEYS[5]).unwrap_or_default();
-    if written.split('&').any(|pair| !pair.is_empty() && !pair.contains('=')) {
+    let sound = written.split('&').all(|pair| pair.is_empty() || pair.contains('='));
+    if !sound {
         metadata.error(KEYS[5], "has a part that is not name=value", "write name=value, several of them with &");
-        return None;
     }
     let parameters: Vec<_> =
         parse_form(written.as_bytes()).map(|(name, value)| (name.into_owned(), Secret::new(value))).collect();
@@ -51,6 +69,21 @@ pub(super) fn parse(metadata: &mut Metadata<'_>, tls: &Tls) -> Option<OAuth> {
         let fix = "remove it, and write clientID, clientSecret and scopes";
         metadata.error(KEYS[5], "sets client_id, client_secret or scope", fix);
     }
+    let oauth = by_names(metadata, tls, &NAMES, scopes.or(scope));
+    oauth.filter(|_| sound).map(|oauth| OAuth { parameters, ..oauth })
+}
+
+/// Reads the server, the client and its secret from the keys of these names; `scopes` stand with commas or spaces.
+pub(crate) fn by_names(
+    metadata: &mut Metadata<'_>,
+    tls: &Tls,
+    names: &'static Names,
+    scopes: Option<&str>,
+) -> Option<OAuth> {
+    let found = url(metadata, names.uri.0, TOKEN_URI);
+    let credential = "give it, best by an authenticationRef";
+    let (id, secret) = (metadata.required(names.id.0, credential), metadata.required(names.secret, credential));
+    let scopes = scopes.unwrap_or_default().split([',', ' ']).map(str::trim).filter(|scope| !scope.is_empty());
     let (url, endpoint) = found?;
     let target = target(&url);
     let tls = if endpoint.tls { Tls { cert: None, key: None, ..tls.clone() } } else { Tls::default() };
@@ -60,8 +93,9 @@ pub(super) fn parse(metadata: &mut Metadata<'_>, tls: &Tls) -> Option<OAuth> {
         tls,
         client_id: id?.to_owned(),
         client_secret: Secret::new(secret?),
-        scopes,
-        parameters,
+        scopes: scopes.map(str::to_owned).collect(),
+        parameters: Vec::new(),
+        names,
     })
 }
 
@@ -96,41 +130,33 @@ pub(crate) use asking::{Tokens, ask_as};
 
 #[cfg(feature = "connect")]
 mod asking {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use reqwest::StatusCode;
     use serde_json::Value;
-    use tokio::sync::Mutex;
-    use tokio::time::Instant;
     use url::Url;
     use url::form_urlencoded::byte_serialize;
     use windlass_decision::FailureKind;
 
-    use super::OAuth;
+    use super::{Names, OAuth};
     use crate::Secret;
     use crate::http::{Auth, Client, Endpoint, NetworkPolicy, NoFigure, Problem, Request, Site, Trouble};
+    use crate::token::Token;
 
-    const FIELD: &str = "metadata.oauthTokenURI";
     /// Servers answer with some hundred bytes, or some thousand.
     const MAX_BYTES: usize = 256 << 10;
     /// How long a token is used of which its server does not say how long it is good.
     const UNKNOWN: Duration = Duration::from_secs(600);
     /// A token is renewed this long before it runs out, or after nine tenths of its life where that is later.
     const MARGIN: Duration = Duration::from_secs(10);
-    /// All who ask at once are told the same failure.
-    const FAILED: Duration = Duration::from_millis(500);
 
     /// The token of one upstream.
     #[derive(Debug, Default)]
-    pub(crate) struct Tokens(Mutex<State>);
-
-    #[derive(Debug, Default)]
-    struct State {
-        /// The header, and until when it is used.
-        known: Option<(Secret, Instant)>,
-        failed: Option<(NoFigure, Instant)>,
+    pub(crate) struct Tokens {
+        header: Token<NoFigure>,
         /// The server takes the client's secret in the body, and not as a header.
-        in_body: bool,
+        in_body: AtomicBool,
     }
 
     /// Sends `request` as whom `auth` says. With OAuth, a token is the header `Authorization`, and a new one is asked for where
@@ -170,38 +196,18 @@ mod asking {
 
     impl Tokens {
         /// A header with a token that is good, and whether it was asked for just now.
-        async fn header(
+        pub(crate) async fn header(
             &self,
             oauth: &OAuth,
             network: &NetworkPolicy,
             time: Duration,
         ) -> Result<(Secret, bool), NoFigure> {
-            // One asks, the others wait for what it is given.
-            let mut state = self.0.lock().await;
-            let now = Instant::now();
-            match (&state.known, &state.failed) {
-                (Some((header, until)), _) if *until > now => return Ok((header.clone(), false)),
-                (_, Some((none, at))) if now.duration_since(*at) < FAILED => return Err(none.clone()),
-                _ => {}
-            }
-            state.known = None;
-            match oauth.ask(network, time, &mut state.in_body).await {
-                Ok((header, life)) => {
-                    state.failed = None;
-                    state.known = Some((header.clone(), now + life));
-                    Ok((header, true))
-                }
-                Err(problem) => {
-                    let none = NoFigure::Failed(problem);
-                    state.failed = Some((none.clone(), Instant::now()));
-                    Err(none)
-                }
-            }
+            self.header.get(async || Ok(oauth.ask(network, time, &self.in_body).await?)).await
         }
 
-        async fn refused(&self, header: &Secret) {
-            let mut state = self.0.lock().await;
-            state.known.take_if(|(known, _)| known == header);
+        /// The header was not taken: it is not used again.
+        pub(crate) async fn refused(&self, header: &Secret) {
+            self.header.refused(header).await;
         }
     }
 
@@ -211,16 +217,17 @@ mod asking {
             &self,
             network: &NetworkPolicy,
             time: Duration,
-            in_body: &mut bool,
+            in_body: &AtomicBool,
         ) -> Result<(Secret, Duration), Problem> {
-            let site = Site { what: "the token server", place: &self.endpoint, field: FIELD };
-            let mut answer = self.post(network, time, *in_body).await.map_err(|found| site.trouble(found))?;
+            let site = Site { what: "the token server", place: &self.endpoint, field: self.names.uri.1 };
+            let first = in_body.load(Ordering::Relaxed);
+            let mut answer = self.post(network, time, first).await.map_err(|found| site.trouble(found))?;
             let is_refused = |status| matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
             if is_refused(answer.0) {
                 // Servers may know one way only, and none says which.
-                let other = self.post(network, time, !*in_body).await.map_err(|found| site.trouble(found))?;
+                let other = self.post(network, time, !first).await.map_err(|found| site.trouble(found))?;
                 if other.0.is_success() {
-                    *in_body = !*in_body;
+                    in_body.store(!first, Ordering::Relaxed);
                     answer = other;
                 }
             }
@@ -229,11 +236,9 @@ mod asking {
                 return taken(&body, &site);
             }
             if is_refused(status) || status == StatusCode::FORBIDDEN {
-                let message = format!(
-                    "the token server at {} gives no token; check clientID, clientSecret, scopes and endpointParams",
-                    self.endpoint
-                );
-                return Err(Problem::new(FailureKind::Unauthorised, "metadata.clientID", message));
+                let Names { id, all, .. } = self.names;
+                let message = format!("the token server at {} gives no token; check {all}", self.endpoint);
+                return Err(Problem::new(FailureKind::Unauthorised, id.1, message));
             }
             // That it is not there says nothing about the figure.
             match site.status(status, true) {
@@ -281,12 +286,13 @@ mod asking {
 
     #[cfg(test)]
     mod tests {
+        use super::super::NAMES;
         use super::*;
 
         #[test]
         fn an_answer_gives_a_token_for_a_time_or_nothing_of_it_is_repeated() {
             let endpoint = Endpoint { tls: true, host: "login".to_owned(), port: 443, path: String::new() };
-            let site = Site { what: "the token server", place: &endpoint, field: FIELD };
+            let site = Site { what: "the token server", place: &endpoint, field: NAMES.uri.1 };
             let of = |body: &str| taken(body.as_bytes(), &site);
             for (body, life) in [
                 (r#"{"access_token": "s3cr3t", "token_type": "bearer", "expires_in": 3600}"#, 3590),
@@ -309,7 +315,7 @@ mod asking {
                 "",
             ] {
                 let problem = of(body).expect_err(body);
-                assert_eq!((problem.kind, problem.field), (FailureKind::BadAnswer, FIELD), "{body}");
+                assert_eq!((problem.kind, problem.field), (FailureKind::BadAnswer, NAMES.uri.1), "{body}");
                 assert!(!problem.message.contains("s3cr3t"), "{}", problem.message);
             }
         }

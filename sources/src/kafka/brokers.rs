@@ -9,8 +9,9 @@ use futures::future::join_all;
 use rustls::ClientConfig;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
-use windlass_decision::FailureKind;
+use windlass_decision::Clock;
 
+use super::bearer::Wallet;
 use super::config::{Connection, Endpoint};
 use super::link::{Answer, Broken, Link, Request};
 use super::messages::Broker;
@@ -33,6 +34,7 @@ pub(super) struct Brokers {
     connection: Connection,
     network: Arc<NetworkPolicy>,
     tls: OnceCell<Arc<ClientConfig>>,
+    wallet: Wallet,
     /// Held for moments only.
     state: Mutex<State>,
 }
@@ -53,8 +55,9 @@ pub(super) fn half(until: Instant) -> Instant {
 }
 
 impl Brokers {
-    pub(super) fn new(connection: Connection, network: Arc<NetworkPolicy>) -> Self {
-        Self { connection, network, tls: OnceCell::new(), state: Mutex::default() }
+    pub(super) fn new(connection: Connection, network: Arc<NetworkPolicy>, clock: Arc<dyn Clock>) -> Self {
+        let wallet = Wallet::new(Arc::clone(&network), clock);
+        Self { connection, network, tls: OnceCell::new(), wallet, state: Mutex::default() }
     }
 
     pub(super) const fn connection(&self) -> &Connection {
@@ -121,7 +124,7 @@ impl Brokers {
             match answer {
                 Ok(answer) => return Ok(answer),
                 Err(problem) => {
-                    let refused = problem.kind == FailureKind::Unauthorised;
+                    let refused = problem.is_of_login();
                     worst = Some(match worst {
                         Some(before) => before.or_worse(problem),
                         None => problem,
@@ -175,7 +178,7 @@ impl Brokers {
                 let (link, limit) = self.take(&at, until);
                 let tls = tls.clone();
                 async move {
-                    let answer = timeout_at(limit, self.converse(&at, link, tls, &request)).await;
+                    let answer = timeout_at(limit, self.converse(&at, link, (tls, limit), &request)).await;
                     let answer = self.settle(&at, answer.unwrap_or_else(|_| Err(Problem::timeout(&at))));
                     (at, answer)
                 }
@@ -206,7 +209,7 @@ impl Brokers {
                 Ok(answer)
             }
             Err(problem) => {
-                if problem.kind == FailureKind::Timeout {
+                if problem.is_silence() {
                     let silent = state.silent.entry(at.clone()).or_default();
                     *silent = silent.saturating_add(1);
                 }
@@ -220,7 +223,7 @@ impl Brokers {
         &self,
         at: &Endpoint,
         link: Option<Link>,
-        tls: Option<Arc<ClientConfig>>,
+        (tls, limit): (Option<Arc<ClientConfig>>, Instant),
         request: &Request,
     ) -> Result<(Link, Answer), Problem> {
         let problem = |broken: Broken| broken.problem(&self.connection, at);
@@ -231,9 +234,25 @@ impl Brokers {
                 Err(Broken::Io(_)) => {}
             }
         }
-        let mut link = Link::open(&self.connection, at, tls, &self.network).await?;
-        let answer = link.ask(request).await.map_err(problem)?;
-        Ok((link, answer))
+        // Who hands out tokens must not take all the time, or the broker would be blamed.
+        let open = async || {
+            let time = half(limit).saturating_duration_since(Instant::now());
+            Link::open(&self.connection, at, tls.clone(), &self.network, (&self.wallet, time)).await
+        };
+        let mut link = match open().await {
+            Err(problem) if problem.of_old_token => open().await?,
+            opened => opened?,
+        };
+        let answer = match (link.ask(request).await, link.old_token.take()) {
+            // A broker ends the connections of a token that has ended, without a word, however long it takes it for a login.
+            (Err(Broken::Io(_)), Some(token)) => {
+                self.wallet.refused(&token).await;
+                link = open().await?;
+                link.ask(request).await
+            }
+            (answer, _) => answer,
+        };
+        Ok((link, answer.map_err(problem)?))
     }
 
     async fn prepare_tls(&self) -> Result<Option<Arc<ClientConfig>>, Problem> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use windlass_decision::FailureKind;
+use windlass_decision::{Clock, FailureKind};
 
 use super::brokers::{Brokers, half};
 use super::config::{Connection, Query};
@@ -61,8 +61,8 @@ type AllCommits = HashMap<String, Result<Commits, Problem>>;
 type AllEnds = BTreeMap<String, BTreeMap<i32, Result<i64, Problem>>>;
 
 impl Cluster {
-    pub(super) fn new(connection: Connection, network: Arc<NetworkPolicy>) -> Self {
-        Self { brokers: Brokers::new(connection, network), known: Mutex::default() }
+    pub(super) fn new(connection: Connection, network: Arc<NetworkPolicy>, clock: Arc<dyn Clock>) -> Self {
+        Self { brokers: Brokers::new(connection, network, clock), known: Mutex::default() }
     }
 
     /// Closes all connections.

@@ -13,13 +13,23 @@ use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
+/// Nothing here asks for the time.
+#[derive(Debug)]
+struct Midnight;
+
+impl Clock for Midnight {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::UNIX_EPOCH
+    }
+}
+
 fn at(port: u16) -> Endpoint {
     Endpoint { host: "127.0.0.1".to_owned(), port }
 }
 
 fn cluster_at(ports: &[u16]) -> Cluster {
     let connection = Connection { bootstrap: ports.iter().copied().map(at).collect(), tls: None, login: None };
-    Cluster::new(connection, Arc::new(NetworkPolicy::default().allow_loopback(true)))
+    Cluster::new(connection, Arc::new(NetworkPolicy::default().allow_loopback(true)), Arc::new(Midnight))
 }
 
 fn cluster(fake: &Fake) -> Cluster {
@@ -321,7 +331,7 @@ async fn no_address_is_connected_to_that_is_not_allowed() {
     commit(&fake, "g", "t", &[4]);
     let queries = [query("g", Some("t"))];
     let bootstrap = vec![at(fake.state().nodes[&1])];
-    let strict = Cluster::new(Connection { bootstrap, tls: None, login: None }, Arc::default());
+    let strict = Cluster::new(Connection { bootstrap, tls: None, login: None }, Arc::default(), Arc::new(Midnight));
     let answers = lags(&strict, &queries).await;
     let problem = answers[0].as_ref().expect_err("a failure");
     assert!(problem.kind == FailureKind::Unreachable && problem.message.contains("not allowed"), "{problem:?}");

@@ -88,7 +88,9 @@ impl fmt::Display for Endpoint {
 
 /// Understands the metadata of a `kafka` trigger. No error shows a value that could be a credential.
 pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
-    refuse_unsupported(metadata);
+    metadata.no_effect("version", "which version of the protocol is spoken is agreed upon with each broker");
+    metadata.no_effect("fullMetadata", "only the topics that are read are ever asked for");
+    metadata.no_effect("metricName", "the metric is named after the topic, or else the group");
     let bootstrap = bootstrap(metadata);
     let group = metadata.required("consumerGroup", "write the name of the consumer group that reads the topic");
     check_group(metadata, group.unwrap_or_default());
@@ -99,7 +101,7 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
     let activation: u64 = metadata.parsed("activationLagThreshold", 0, "a whole number of at least 0");
     let rules = rules(metadata, topic, threshold);
     let tls = tls(metadata);
-    let login = login::parse(metadata);
+    let login = login::parse(metadata, bootstrap.as_deref().unwrap_or_default(), tls.as_ref());
 
     let (bootstrap, group) = (bootstrap?, group?);
     let metric_name = match topic {
@@ -119,23 +121,6 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
         metric_name: normalised(&metric_name),
         default_interval: Duration::from_millis(500),
     })
-}
-
-/// Keys that exist in KEDA and have no counterpart here yet, or nothing to change here.
-fn refuse_unsupported(metadata: &mut Metadata<'_>) {
-    for key in ["saslTokenProvider", "oauthTokenEndpointUri", "scopes", "oauthExtensions"] {
-        metadata.unsupported(key, "use sasl scram_sha512, or a client certificate, instead of a token");
-    }
-    for key in ["keytab", "realm", "kerberosConfig", "kerberosServiceName", "kerberosDisableFAST"] {
-        metadata.unsupported(key, "use sasl scram_sha512, or a client certificate, instead of Kerberos");
-    }
-    for key in ["awsRegion", "awsEndpoint"] {
-        metadata
-            .unsupported(key, "use sasl scram_sha512 or a client certificate, which MSK offers too, instead of IAM");
-    }
-    metadata.no_effect("version", "which version of the protocol is spoken is agreed upon with each broker");
-    metadata.no_effect("fullMetadata", "only the topics that are read are ever asked for");
-    metadata.no_effect("metricName", "the metric is named after the topic, or else the group");
 }
 
 fn bootstrap(metadata: &mut Metadata<'_>) -> Option<Vec<Endpoint>> {
@@ -254,9 +239,11 @@ fn tls(metadata: &mut Metadata<'_>) -> Option<Tls> {
     const KEYS: [&str; 5] = ["ca", "cert", "key", "keyPassword", "unsafeSsl"];
     let written = metadata.choice("tls", &[("disable", false), ("enable", true)]);
     if written != Some(true) {
+        // It is whom a token server is trusted by, too.
+        let serves_token = metadata.optional("oauthTokenEndpointUri").is_some();
         for key in KEYS {
             // A shared authentication may bring certificates along that a trigger says not to use.
-            if written.is_some() || !metadata.is_public(key) {
+            if written.is_some() || !metadata.is_public(key) || (key == "ca" && serves_token) {
                 metadata.optional(key);
             } else {
                 metadata.no_effect(key, "the connection is not encrypted unless tls is enable");

@@ -234,8 +234,85 @@ fn a_login_needs_a_user_and_a_password() {
     assert_eq!(good(&[("sasl", "none")]).1.login, None);
     assert_eq!(bad(&user), ["password", "username"]);
     assert_eq!(bad(&[("sasl", "scram")]), ["sasl"]);
-    for other in ["oauthbearer", "gssapi", "aws_msk_iam"] {
-        assert_eq!(bad(&[("sasl", other)]), ["sasl"]);
+    assert_eq!(bad(&[("sasl", "gssapi")]), ["sasl"]);
+}
+
+#[test]
+fn a_token_comes_from_a_server_that_is_named() {
+    let sasl = ("sasl", "oauthbearer");
+    let uri = ("oauthTokenEndpointUri", "https://login/token");
+    let (user, password) = (("username", "me"), ("password", "mine"));
+    let bearer = |more: &[(&str, &str)]| match good(&[&[sasl, uri, user, password], more].concat()).1.login {
+        Some(Login::Bearer(bearer)) => bearer,
+        other => panic!("{other:?}"),
+    };
+    let plain = bearer(&[]);
+    assert_eq!((plain.oauth.endpoint.to_string().as_str(), plain.oauth.target.expose()), ("login:443", "/token"));
+    assert_eq!((plain.oauth.client_id.as_str(), plain.oauth.client_secret.expose()), ("me", "mine"));
+    assert!(plain.oauth.scopes.is_empty() && plain.extensions.is_empty());
+    assert_eq!(bearer(&[("saslTokenProvider", "bearer")]), plain);
+    // The authority counts for the token server, with and without TLS to the brokers; leave not to verify is for these alone.
+    assert_eq!(bearer(&[("ca", CERTIFICATE)]).oauth.tls.ca, Some(Secret::new(CERTIFICATE)));
+    let brokers = [("tls", "enable"), ("ca", CERTIFICATE), ("unsafeSsl", "true"), ("cert", CERTIFICATE), ("key", KEY)];
+    let tls = bearer(&brokers).oauth.tls;
+    assert_eq!((tls.ca, tls.cert, tls.unsafe_ssl), (Some(Secret::new(CERTIFICATE)), None, false));
+    let more = bearer(&[("scopes", "a, b"), ("oauthExtensions", "logicalCluster=lkc=1, Pool=x y")]);
+    assert_eq!(more.oauth.scopes, ["a", "b"]);
+    let extensions: Vec<_> = more.extensions.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    assert_eq!(extensions, [("logicalCluster", "lkc=1"), ("Pool", "x y")]);
+
+    assert_eq!(bad(&[sasl]), ["oauthTokenEndpointUri", "password", "username"]);
+    assert_eq!(bad(&[sasl, user, password, ("oauthTokenEndpointUri", "ftp://login")]), ["oauthTokenEndpointUri"]);
+    for wrong in ["x", "=x", "x=", "auth=x", "AUTH=x", "a1=x", "a=\u{1}", "a=b,c"] {
+        assert_eq!(bad(&[sasl, uri, user, password, ("oauthExtensions", wrong)]), ["oauthExtensions"], "{wrong:?}");
+    }
+    assert_eq!(bad(&[sasl, uri, user, password, ("saslTokenProvider", "x")]), ["saslTokenProvider"]);
+    // What belongs to another way.
+    let scram = [("sasl", "scram_sha512"), user, password];
+    for key in ["saslTokenProvider", "oauthTokenEndpointUri", "scopes", "oauthExtensions", "awsRegion", "awsRoleArn"] {
+        assert_eq!(bad(&[&scram[..], &[(key, "bearer")]].concat()), [key]);
+    }
+    assert_eq!(bad(&[sasl, uri, user, password, ("identityOwner", "operator")]), ["identityOwner"]);
+}
+
+#[test]
+fn an_identity_of_aws_is_shown_to_brokers_of_aws() {
+    let iam = [("sasl", "oauthbearer"), ("saslTokenProvider", "aws_msk_iam"), ("tls", "enable")];
+    let (region, operator) = (("awsRegion", "eu-west-1"), ("identityOwner", "operator"));
+    let key = [("awsAccessKeyID", "AKID"), ("awsSecretAccessKey", "mine")];
+    let Some(Login::Iam(own)) = good(&[&iam[..], &[region], &key].concat()).1.login else { panic!("not IAM") };
+    assert_eq!((own.region.as_str(), own.credential.to_string().as_str()), ("eu-west-1", "the access key"));
+    let short = [&[("sasl", "aws_msk_iam"), ("tls", "enable"), region], &key[..]].concat();
+    assert_eq!(good(&short).1.login, Some(Login::Iam(own.clone())));
+    assert!(own.may_go_to("anywhere"));
+
+    assert_eq!(bad(&[&iam[..2], &[region], &key].concat()), ["tls"]);
+    assert_eq!(bad(&[&iam[..], &key].concat()), ["awsRegion"]);
+    assert_eq!(bad(&[&iam[..], &[region]].concat()), ["awsAccessKeyID"]);
+    assert_eq!(bad(&[&iam[..], &[region, ("username", "me")], &key].concat()), ["username"]);
+    assert_eq!(bad(&[&iam[..], &[region, ("awsEndpoint", "http://sts")], &key].concat()), ["awsEndpoint"]);
+    // The operator's own identity.
+    assert_eq!(bad(&[&iam[..], &[region, operator]].concat()), ["bootstrapServers"]);
+    let msk =
+        "b-1.shop.abc123.c2.kafka.eu-west-1.amazonaws.com:9098,b-2.shop.abc123.c2.kafka.eu-west-1.amazonaws.com:9098";
+    let of = |servers: &str, more: &[(&str, &str)]| {
+        let pairs = [&iam[..], &[operator], more].concat();
+        let mut map = with(&pairs);
+        map.insert("bootstrapServers".to_owned(), servers.to_owned());
+        parse_given(&map, &Given::default())
+    };
+    of(msk, &[region]).expect("brokers of the region");
+    of("boot-abc.c1.kafka-serverless.eu-west-1.amazonaws.com:9098", &[region]).expect("no servers at all");
+    of("b-1.shop.abc.c2.kafka.cn-north-1.amazonaws.com.cn:9098", &[("awsRegion", "cn-north-1")]).expect("China");
+    assert_eq!(complaints(of(msk, &[region, ("unsafeSsl", "true")])), ["unsafeSsl"]);
+    for stranger in [
+        "kafka.eu-west-1.amazonaws.com.evil.example",
+        "b-1.kafka.eu-west-2.amazonaws.com",
+        "evilkafka.eu-west-1.amazonaws.com",
+        "b-1.kafka.eu-west-1.amazonaws.com,evil.example",
+        "vpce-1.vpce-svc-1.eu-west-1.vpce.amazonaws.com",
+    ] {
+        assert_eq!(complaints(of(stranger, &[region])), ["bootstrapServers"], "{stranger}");
     }
 }
 
@@ -262,17 +339,11 @@ fn an_authentication_may_give_it_all() {
 #[test]
 fn keys_of_keda_that_are_not_served() {
     let keys = [
-        "saslTokenProvider",
-        "oauthTokenEndpointUri",
-        "scopes",
-        "oauthExtensions",
         "keytab",
         "realm",
         "kerberosConfig",
         "kerberosServiceName",
         "kerberosDisableFAST",
-        "awsRegion",
-        "awsEndpoint",
         "version",
         "fullMetadata",
         "metricName",

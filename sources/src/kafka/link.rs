@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -10,12 +11,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::bearer::Wallet;
 use super::codec::Malformed;
 use super::config::{Connection, Endpoint};
 use super::messages::{self, Broker, ByGroup, Call, Commits, Ends, Metadata, Places, Versions, Wanted};
 use super::outcome::Problem;
-use crate::NetworkPolicy;
 use crate::cause::root_cause;
+use crate::{NetworkPolicy, Secret};
 
 /// The largest answer: a request asks for a few thousand partitions, of some hundred bytes each at most.
 const MAX_FRAME: i32 = 64 << 20;
@@ -36,6 +38,8 @@ pub(super) struct Link {
     /// Whether the broker takes many groups in one request (Kafka 3.0 and later).
     many_coordinators: bool,
     many_groups: bool,
+    /// The token that the login was by, if it was not asked for just then: it may end before its server says so.
+    pub(super) old_token: Option<Secret>,
 }
 
 /// What is asked of a broker.
@@ -91,12 +95,13 @@ impl Broken {
 }
 
 impl Link {
-    /// Connects and logs in.
+    /// Connects and logs in; a token may be waited for so long.
     pub(super) async fn open(
         connection: &Connection,
         at: &Endpoint,
         tls: Option<Arc<ClientConfig>>,
         network: &NetworkPolicy,
+        tokens: (&Wallet, Duration),
     ) -> Result<Self, Problem> {
         let unreachable = |error: io::Error| Problem::unreachable(connection, at, &root_cause(&error).0);
         // Whoever answers as a cluster says where its brokers are: those addresses are judged too.
@@ -115,12 +120,17 @@ impl Link {
                 Box::new(stream.map_err(|error| refused(&reason(&error)))?)
             }
         };
-        let mut link = Self { stream, correlation: 0, many_coordinators: false, many_groups: false };
-        link.greet(connection, at).await?;
+        let mut link = Self { stream, correlation: 0, many_coordinators: false, many_groups: false, old_token: None };
+        link.greet(connection, at, tokens).await?;
         Ok(link)
     }
 
-    async fn greet(&mut self, connection: &Connection, at: &Endpoint) -> Result<(), Problem> {
+    async fn greet(
+        &mut self,
+        connection: &Connection,
+        at: &Endpoint,
+        tokens: (&Wallet, Duration),
+    ) -> Result<(), Problem> {
         let broken = |broken: Broken| match broken {
             // With TLS 1.3 a broker that wants another certificate says so after the handshake only.
             Broken::Io(error)
@@ -145,7 +155,7 @@ impl Link {
         self.many_coordinators = speaks(messages::FIND_COORDINATOR_MANY);
         self.many_groups = speaks(messages::OFFSET_FETCH_MANY);
         match &connection.login {
-            Some(login) => self.log_in(connection, at, login).await,
+            Some(login) => self.log_in(connection, at, login, tokens).await,
             None => Ok(()),
         }
     }

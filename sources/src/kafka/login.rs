@@ -1,6 +1,11 @@
 //! As whom a Kafka trigger logs in, and how that is proved: what its metadata says. This module never connects and never prints a
 //! credential.
 
+use std::fmt;
+
+use super::config::{Endpoint, Tls};
+use crate::aws::{self, Base, Credential};
+use crate::http::{Names, OAuth, by_names};
 use crate::{Metadata, Secret};
 
 /// A way to log in.
@@ -8,6 +13,28 @@ use crate::{Metadata, Secret};
 pub enum Login {
     /// With a password.
     Password(Password),
+    /// With a token that a server hands out.
+    Bearer(Bearer),
+    /// With a token that is signed by an identity of AWS.
+    Iam(Iam),
+}
+
+/// A token of OAuth 2.0 (RFC 7628, KIP-255).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Bearer {
+    /// Who hands it out.
+    pub oauth: OAuth,
+    /// What is said to brokers besides, by name.
+    pub extensions: Vec<(String, Secret)>,
+}
+
+/// An identity of AWS, as the brokers of MSK take it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Iam {
+    /// The region of the brokers, as tokens are signed for.
+    pub region: String,
+    /// As whom they are asked.
+    pub credential: Credential,
 }
 
 impl Login {
@@ -16,16 +43,55 @@ impl Login {
     pub const fn mechanism(&self) -> &'static str {
         match self {
             Self::Password(password) => password.mechanism.name(),
+            Self::Bearer(_) | Self::Iam(_) => "OAUTHBEARER",
+        }
+    }
+
+    /// The field to look at, where a broker does not take what it is shown.
+    #[cfg(feature = "connect")]
+    pub(super) const fn field(&self) -> &'static str {
+        match self {
+            Self::Password(_) => "metadata.password",
+            Self::Bearer(_) => NAMES.uri.1,
+            Self::Iam(iam) => iam.credential.field(),
+        }
+    }
+
+    /// What to look at then, in words.
+    #[cfg(feature = "connect")]
+    pub(super) const fn advice(&self) -> &'static str {
+        match self {
+            Self::Password(_) => "check username, password and sasl, or the Secret they come from",
+            Self::Bearer(_) => {
+                "check scopes and oauthExtensions, and whom the broker takes tokens from (its issuer, audience and keys)"
+            }
+            Self::Iam(_) => {
+                "check awsRegion, and that the identity's policy allows kafka-cluster:Connect to this cluster"
+            }
         }
     }
 }
 
-impl std::fmt::Display for Login {
+impl fmt::Display for Login {
     /// Who it is, in words.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Password(password) => write!(f, "user {:?}", password.username),
+            Self::Bearer(bearer) => write!(f, "client {:?}", bearer.oauth.client_id),
+            Self::Iam(iam) => iam.credential.fmt(f),
         }
+    }
+}
+
+impl Iam {
+    /// Whether a token may be shown to `host`. For its quarter of an hour it is worth as much as the identity itself, to whoever sees
+    /// it. Keys are whoever's who gave them; what is the operator's own goes to AWS's brokers alone.
+    pub(super) fn may_go_to(&self, host: &str) -> bool {
+        let domain = format!("{}.{}", self.region, aws::domain(&self.region));
+        let of_aws = host
+            .strip_suffix(&domain)
+            .is_some_and(|rest| rest.ends_with(".kafka.") || rest.ends_with(".kafka-serverless."));
+        of_aws || matches!(self.credential.base, Base::Keys(_))
     }
 }
 
@@ -63,30 +129,96 @@ impl Mechanism {
     }
 }
 
-/// Reads `sasl` and the keys that belong to it; records what is wrong.
-pub(super) fn parse(metadata: &mut Metadata<'_>) -> Option<Login> {
-    const MECHANISMS: &[(&str, Option<Mechanism>)] = &[
-        ("none", None),
-        ("plaintext", Some(Mechanism::Plain)),
-        ("scram_sha256", Some(Mechanism::ScramSha256)),
-        ("scram_sha512", Some(Mechanism::ScramSha512)),
-    ];
-    let username = metadata.optional("username");
-    let password = metadata.optional("password");
-    let written = metadata.optional("sasl").unwrap_or("none");
-    if ["oauthbearer", "gssapi", "aws_msk_iam"].iter().any(|other| other.eq_ignore_ascii_case(written)) {
-        let fix = "use plaintext, scram_sha256 or scram_sha512, or a client certificate";
-        metadata.error("sasl", format!("{} is not supported yet", written.to_ascii_lowercase()), fix);
+/// What `sasl` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Nobody,
+    Password(Mechanism),
+    Token,
+    Iam,
+}
+
+const WAYS: &[(&str, Way)] = &[
+    ("none", Way::Nobody),
+    ("plaintext", Way::Password(Mechanism::Plain)),
+    ("scram_sha256", Way::Password(Mechanism::ScramSha256)),
+    ("scram_sha512", Way::Password(Mechanism::ScramSha512)),
+    ("oauthbearer", Way::Token),
+    ("aws_msk_iam", Way::Iam),
+];
+const PROVIDER: &str = "saslTokenProvider";
+const OAUTH: [&str; 3] = ["oauthTokenEndpointUri", "scopes", "oauthExtensions"];
+
+/// What the keys of [`OAuth`] are called here.
+pub(super) const NAMES: Names = Names {
+    uri: ("oauthTokenEndpointUri", "metadata.oauthTokenEndpointUri"),
+    id: ("username", "metadata.username"),
+    secret: "password",
+    all: "username, password and scopes",
+};
+
+/// Reads `sasl` and the keys that belong to it; records what is wrong. `bootstrap` and `tls` are what the trigger says of the servers.
+pub(super) fn parse(metadata: &mut Metadata<'_>, bootstrap: &[Endpoint], tls: Option<&Tls>) -> Option<Login> {
+    if refuse_unsupported(metadata) {
         return None;
     }
-    let Some(mechanism) = metadata.choice("sasl", MECHANISMS).flatten() else {
-        for key in ["username", "password"] {
-            if metadata.is_public(key) {
-                metadata.no_effect(key, "nobody logs in where sasl is none");
-            }
+    let (user, ca) = (["username", "password"].map(|key| metadata.optional(key)), metadata.optional("ca"));
+    let provider = metadata.choice(PROVIDER, &[("bearer", Way::Token), ("aws_msk_iam", Way::Iam)]);
+    let way = match metadata.choice("sasl", WAYS) {
+        Some(Way::Token) => provider.unwrap_or(Way::Token),
+        way => {
+            unused(metadata, &[PROVIDER], "it says where the token comes from with sasl: oauthbearer");
+            way.unwrap_or(Way::Nobody)
         }
-        return None;
     };
+    if way != Way::Token {
+        unused(metadata, &OAUTH, "it belongs to sasl: oauthbearer");
+    }
+    if way != Way::Iam {
+        let keys = ["awsRegion", "awsEndpoint", "identityOwner"];
+        unused(metadata, &[&keys[..], &aws::KEYS].concat(), "it belongs to saslTokenProvider: aws_msk_iam");
+    }
+    match way {
+        Way::Nobody => {
+            unused(metadata, &["username", "password"], "nobody logs in where sasl is none");
+            None
+        }
+        Way::Password(mechanism) => password(metadata, mechanism, user),
+        Way::Token => bearer(metadata, ca),
+        Way::Iam => {
+            unused(metadata, &["username", "password"], "the token is signed by an identity of AWS");
+            iam(metadata, bootstrap, tls)
+        }
+    }
+}
+
+/// Remarks on keys that the trigger itself names and that are not used. An authentication may give more than is needed.
+fn unused(metadata: &mut Metadata<'_>, keys: &[&'static str], why: &str) {
+    for key in keys {
+        metadata.optional(key);
+        if metadata.is_public(key) {
+            metadata.no_effect(key, why);
+        }
+    }
+}
+
+/// Keys that exist in KEDA and have no counterpart here yet.
+fn refuse_unsupported(metadata: &mut Metadata<'_>) -> bool {
+    for key in ["keytab", "realm", "kerberosConfig", "kerberosServiceName", "kerberosDisableFAST"] {
+        metadata.unsupported(key, "use sasl scram_sha512, or a client certificate, instead of Kerberos");
+    }
+    let refused = metadata.optional("sasl").is_some_and(|written| written.eq_ignore_ascii_case("gssapi"));
+    if refused {
+        metadata.error("sasl", "gssapi is not supported yet", "use scram_sha512, or a client certificate");
+    }
+    refused
+}
+
+fn password(
+    metadata: &mut Metadata<'_>,
+    mechanism: Mechanism,
+    [username, password]: [Option<&str>; 2],
+) -> Option<Login> {
     for (value, key) in [(username, "username"), (password, "password")] {
         match value {
             None => metadata.error(key, "is required with sasl", "give both username and password, or sasl: none"),
@@ -95,4 +227,56 @@ pub(super) fn parse(metadata: &mut Metadata<'_>) -> Option<Login> {
         }
     }
     Some(Login::Password(Password { mechanism, username: username?.to_owned(), password: Secret::new(password?) }))
+}
+
+fn bearer(metadata: &mut Metadata<'_>, ca: Option<&str>) -> Option<Login> {
+    // The brokers may be trusted unverified, whoever is given the client's secret may not.
+    let tls = crate::http::Tls { ca: ca.map(Secret::new), ..crate::http::Tls::default() };
+    let scopes = metadata.optional(OAUTH[1]);
+    let extensions = extensions(metadata);
+    let oauth = by_names(metadata, &tls, &NAMES, scopes);
+    Some(Login::Bearer(Bearer { oauth: oauth?, extensions: extensions? }))
+}
+
+/// `name=value`, several of them with commas. Names are letters, values what can be seen (RFC 7628, section 3.1).
+fn extensions(metadata: &mut Metadata<'_>) -> Option<Vec<(String, Secret)>> {
+    let written = metadata.optional(OAUTH[2]).unwrap_or_default();
+    let mut extensions = Vec::new();
+    for one in written.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+        let sound = one.split_once('=').filter(|(name, value)| {
+            let letters = !name.is_empty() && !value.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+            letters
+                && !name.eq_ignore_ascii_case("auth")
+                && value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        });
+        let Some((name, value)) = sound else {
+            let fix = "write name=value, several of them with commas; a name is letters, and not auth";
+            metadata.error(OAUTH[2], format!("its part {} is not name=value", extensions.len() + 1), fix);
+            return None;
+        };
+        extensions.push((name.to_owned(), Secret::new(value)));
+    }
+    Some(extensions)
+}
+
+fn iam(metadata: &mut Metadata<'_>, bootstrap: &[Endpoint], tls: Option<&Tls>) -> Option<Login> {
+    metadata.no_effect("awsEndpoint", "tokens are signed here, for the brokers of the region");
+    let region = aws::region(metadata, "write the region of the MSK cluster, such as eu-west-1");
+    let credential = aws::parse(metadata);
+    if tls.is_none() {
+        let fix = "write tls: enable, and the port of MSK's listener for IAM, 9098";
+        metadata.error("tls", "is required with aws_msk_iam: whoever sees the token may use it", fix);
+    }
+    let iam = Iam { region: region?, credential: credential? };
+    if let Some(stranger) = bootstrap.iter().find(|at| !iam.may_go_to(&at.host)) {
+        let host = &stranger.host;
+        let problem = format!("names {host:?}, which is no broker of MSK in {}", iam.region);
+        let fix = "correct it or awsRegion; the operator's own identity is shown to brokers of AWS alone, keys of a Secret to any";
+        metadata.error("bootstrapServers", problem, fix);
+    }
+    if matches!(iam.credential.base, Base::Operator) && tls.is_some_and(|tls| tls.unsafe_ssl) {
+        let fix = "remove it: MSK's certificates are of a public authority";
+        metadata.error("unsafeSsl", "does not go with the operator's own identity", fix);
+    }
+    Some(Login::Iam(iam))
 }

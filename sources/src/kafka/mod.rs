@@ -4,6 +4,8 @@
 #![doc = include_str!("README.md")]
 
 #[cfg(feature = "connect")]
+mod bearer;
+#[cfg(feature = "connect")]
 mod brokers;
 #[cfg(feature = "connect")]
 mod cluster;
@@ -37,7 +39,7 @@ mod tls;
 mod vanished;
 
 pub use config::{Connection, Endpoint, Query, Tls, parse};
-pub use login::{Login, Mechanism, Password};
+pub use login::{Bearer, Iam, Login, Mechanism, Password};
 pub use partitions::Partitions;
 #[cfg(feature = "connect")]
 pub(crate) use reader::connect;

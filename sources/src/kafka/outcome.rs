@@ -4,7 +4,7 @@
 use windlass_decision::{Clock, Failure, FailureKind, Outcome};
 
 use super::config::{Connection, Endpoint};
-use super::login::Login;
+use super::login::{Login, NAMES};
 use super::messages::Code;
 use super::vanished::BELIEVED_AFTER;
 use crate::http::Denied;
@@ -16,15 +16,18 @@ pub(super) struct Problem {
     pub(super) field: Option<&'static str>,
     pub(super) message: String,
     absent: bool,
+    /// It is about a token that was good earlier on: with a new one it may go well.
+    pub(super) of_old_token: bool,
 }
 
 const SERVERS: &str = "metadata.bootstrapServers";
+const TOKEN_SERVER: &str = NAMES.uri.1;
 const TOPIC: &str = "metadata.topic";
 const GROUP: &str = "metadata.consumerGroup";
 
 impl Problem {
     pub(super) fn new(kind: FailureKind, field: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, field: Some(field), message: message.into(), absent: false }
+        Self { kind, field: Some(field), message: message.into(), absent: false, of_old_token: false }
     }
 
     /// The cluster answered that it is not there.
@@ -100,11 +103,29 @@ impl Problem {
     pub(super) fn credentials(connection: &Connection, at: &Endpoint, said: &str) -> Self {
         let who = who(connection);
         let said = if said.is_empty() { String::new() } else { format!(" (it says: {})", shortened(said)) };
+        let login = connection.login.as_ref();
+        let advice = login.map_or("check sasl", Login::advice);
+        let message = format!("the broker at {at} refused the credentials of {who}{said}; {advice}");
+        Self::new(FailureKind::Unauthorised, login.map_or("metadata.sasl", Login::field), message)
+    }
+
+    /// The operator's own identity is shown to brokers of AWS alone.
+    pub(super) fn not_of_aws(at: &Endpoint, region: &str) -> Self {
         let message = format!(
-            "the broker at {at} refused the credentials of {who}{said}; check username, password and sasl, or the Secret \
-             they come from"
+            "the broker at {at} is not shown the operator's own AWS identity: it is no broker of MSK in {region}; correct awsRegion or \
+             the cluster's advertised.listeners, or give keys by a TriggerAuthentication"
         );
-        Self::new(FailureKind::Unauthorised, "metadata.password", message)
+        Self::new(FailureKind::Unauthorised, SERVERS, message)
+    }
+
+    /// Whether the login is to blame, or whoever hands out what it needs, and not a broker.
+    pub(super) fn is_of_login(&self) -> bool {
+        self.kind == FailureKind::Unauthorised || self.field == Some(TOKEN_SERVER)
+    }
+
+    /// Whether it says that a broker, and not whoever hands out tokens, did not answer in time.
+    pub(super) fn is_silence(&self) -> bool {
+        self.kind == FailureKind::Timeout && self.field == Some(SERVERS)
     }
 
     /// The listener does not know the mechanism, or none at all.

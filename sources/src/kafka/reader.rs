@@ -32,7 +32,8 @@ impl std::fmt::Debug for Kafka {
 
 impl Kafka {
     pub(super) fn new(connection: Connection, dependencies: Dependencies) -> Self {
-        let cluster = Cluster::new(connection.clone(), Arc::clone(&dependencies.network));
+        let Dependencies { network, clock, .. } = &dependencies;
+        let cluster = Cluster::new(connection.clone(), Arc::clone(network), Arc::clone(clock));
         Self { connection, dependencies, cluster, memory: Mutex::default() }
     }
 

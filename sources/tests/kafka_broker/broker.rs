@@ -9,15 +9,22 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::tokens::Issuer;
+
 /// With an empty cache the broker is fetched first.
 const READY_WITHIN: Duration = Duration::from_secs(300);
 const READY: &str = "Kafka Server started";
+
+/// The AWS key that a broker which is alone takes signatures of: its id, and its secret half.
+pub const IAM_KEY: [&str; 2] = ["AKIDWINDLASS", "wr1tten/down+n0where"];
 
 /// A running broker. Dropping it kills it; so does the end of the thread that started it.
 pub struct Broker {
     shared: Arc<TempDir>,
     place: Place,
     child: Child,
+    /// Whose tokens it takes.
+    pub issuer: Issuer,
 }
 
 /// Which broker of how many, and the port below its ports.
@@ -38,10 +45,12 @@ impl Broker {
     pub async fn start_cluster(nodes: u16) -> Vec<Self> {
         let shared = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         certificates(&shared.path().join("pki"));
+        let issuer = Issuer::new();
+        fs::write(shared.path().join("pki/jwks.json"), issuer.keys()).expect("written");
         let first = free_ports(nodes);
         let start = |node| {
             let place = Place { node, nodes, base: first + 10 * (node - 1) };
-            Self { child: spawn(shared.path(), place), shared: Arc::clone(&shared), place }
+            Self { child: spawn(shared.path(), place), shared: Arc::clone(&shared), place, issuer: issuer.clone() }
         };
         let mut brokers: Vec<_> = (1..=nodes).map(start).collect();
         for broker in &mut brokers {
@@ -169,6 +178,8 @@ fn spawn(shared: &Path, place: Place) -> Child {
         .args([folder, shared.join("pki"), PathBuf::from(first.to_string())])
         .env("NODES", place.nodes.to_string())
         .env("NODE", place.node.to_string())
+        .envs([("JWKS", shared.join("pki/jwks.json"))].into_iter().filter(|_| place.nodes == 1))
+        .envs([("IAM", IAM_KEY.join(":"))].into_iter().filter(|_| place.nodes == 1))
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a log file"))
         .stderr(log)

@@ -4,6 +4,7 @@
 mod broker;
 mod client;
 mod moves;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::slice::from_ref;
@@ -34,7 +35,7 @@ impl Clock for Hand {
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
 /// A trigger's upstream and query.
-fn trigger_by(clock: Arc<Hand>, servers: &str, group: &str, more: Pairs<'_>) -> (Arc<dyn Upstream>, Query) {
+fn trigger_by(clock: Arc<dyn Clock>, servers: &str, group: &str, more: Pairs<'_>) -> (Arc<dyn Upstream>, Query) {
     let given = [("bootstrapServers", servers), ("consumerGroup", group)];
     let metadata: BTreeMap<String, String> =
         given.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -47,7 +48,7 @@ fn trigger_by(clock: Arc<Hand>, servers: &str, group: &str, more: Pairs<'_>) -> 
 }
 
 fn trigger(servers: &str, group: &str, more: Pairs<'_>) -> (Arc<dyn Upstream>, Query) {
-    trigger_by(Arc::default(), servers, group, more)
+    trigger_by(Arc::<Hand>::default(), servers, group, more)
 }
 
 fn query(group: &str, more: Pairs<'_>) -> Query {
@@ -123,6 +124,8 @@ async fn a_real_cluster_is_read_right_whatever_happens_to_it() {
     a_commit_that_stands_still_is_persistent_lag(&broker, &client).await;
     an_open_transaction_counts(&broker, &client).await;
     a_login_is_right_or_told(&broker).await;
+    tokens::a_token_is_asked_for_shown_and_renewed(&broker).await;
+    tokens::an_identity_of_aws_signs_its_own(&broker).await;
     a_missing_permission_is_named(&broker, &client).await;
     certificates_are_verified(&broker).await;
     more_partitions_are_noticed(&broker, &client).await;
@@ -224,7 +227,7 @@ async fn a_commit_that_stands_still_is_persistent_lag(broker: &Broker, client: &
     client.commit("stuck", &[("stuck", 0, 1), ("stuck", 1, 1)]);
     let clock = Arc::new(Hand::default());
     let more = [("topic", "stuck"), ("excludePersistentLag", "true")];
-    let (upstream, query) = trigger_by(Arc::clone(&clock), &broker.plain(), "stuck", &more);
+    let (upstream, query) = trigger_by(clock.clone(), &broker.plain(), "stuck", &more);
     let queries = [query];
     for (second, wanted) in [(0, 9.0), (1, 9.0), (29, 9.0)] {
         clock.0.store(second, Ordering::Relaxed);

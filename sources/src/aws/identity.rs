@@ -13,36 +13,35 @@ use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, Result, SharedCredentialsProvider, future};
 
-use super::config::Connection;
-use super::credential::{Base, Keys, Role};
+use super::credential::{Base, Credential, Keys, Role};
 
 /// How AWS's own logs name the sessions.
 const SESSION: &str = "windlass";
 /// Where IRSA leaves the pod's token.
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 
-/// Gives the credential of a connection.
+/// Gives a credential.
 #[derive(Debug, Clone)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     source: SharedCredentialsProvider,
     /// How many callers wait for it.
     waiting: Arc<AtomicUsize>,
 }
 
 impl Identity {
-    /// Prepares the credential; asks nobody yet.
-    pub(super) async fn of(connection: &Connection) -> Self {
-        let region = Region::new(connection.region.clone());
-        let base = match &connection.credential.base {
+    /// Prepares the credential; asks nobody yet. `region` is whose token service is asked.
+    pub(crate) async fn of(credential: &Credential, region: &str) -> Self {
+        let region = Region::new(region.to_owned());
+        let base = match &credential.base {
             Base::Keys(keys) => SharedCredentialsProvider::new(given(keys)),
             Base::Operator => SharedCredentialsProvider::new(own(&region).await),
         };
-        let source = match &connection.credential.role {
+        let source = match &credential.role {
             None => base,
             Some(role) => {
                 let assumed = assume(role, &region, base).await;
                 // What the pod's token may take on directly needs no role of the pod's own. It carries no external id.
-                let direct = connection.credential.base == Base::Operator && role.external_id.is_none();
+                let direct = credential.base == Base::Operator && role.external_id.is_none();
                 match direct.then(|| by_token(role, &region)).flatten() {
                     Some(by_token) => SharedCredentialsProvider::new(Either(by_token, assumed)),
                     None => SharedCredentialsProvider::new(assumed),
@@ -53,7 +52,7 @@ impl Identity {
     }
 
     /// Whether somebody waits for the credential right now.
-    pub(super) fn is_awaited(&self) -> bool {
+    pub(crate) fn is_awaited(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 }

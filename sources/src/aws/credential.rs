@@ -1,6 +1,8 @@
 //! As whom AWS is asked: keys, a role, or the operator's own identity. This module never prints a credential and never asks
 //! anybody for one.
 
+use std::fmt;
+
 use crate::{Metadata, PodIdentity, Secret};
 
 /// As whom the service is asked.
@@ -41,12 +43,36 @@ pub struct Role {
     pub external_id: Option<String>,
 }
 
+impl Credential {
+    /// The field that gave it.
+    #[cfg(feature = "connect")]
+    pub(crate) const fn field(&self) -> &'static str {
+        match (&self.base, &self.role) {
+            (_, Some(_)) => "metadata.awsRoleArn",
+            (Base::Keys(_), None) => "metadata.awsAccessKeyID",
+            (Base::Operator, None) => "metadata.identityOwner",
+        }
+    }
+}
+
+impl fmt::Display for Credential {
+    /// In words, without anything secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.base, &self.role) {
+            (_, Some(role)) => write!(f, "the role {}", role.arn),
+            (Base::Keys(_), None) => f.write_str("the access key"),
+            (Base::Operator, None) => f.write_str("the operator's own AWS identity"),
+        }
+    }
+}
+
 /// The keys that give a credential.
-const KEYS: [&str; 5] = ["awsAccessKeyID", "awsAccessKeyId", "awsSecretAccessKey", "awsSessionToken", "awsRoleArn"];
+pub(crate) const KEYS: [&str; 5] =
+    ["awsAccessKeyID", "awsAccessKeyId", "awsSecretAccessKey", "awsSessionToken", "awsRoleArn"];
 
 /// Reads the credential. A pod identity of the authentication comes before all keys, `identityOwner: operator` next: the
 /// order of KEDA.
-pub(super) fn parse(metadata: &mut Metadata<'_>) -> Option<Credential> {
+pub(crate) fn parse(metadata: &mut Metadata<'_>) -> Option<Credential> {
     let [id, other_id, secret, token, role] = KEYS.map(|key| metadata.optional(key));
     let operator = metadata.choice("identityOwner", &[("pod", false), ("operator", true)]).unwrap_or_default();
     match &metadata.input().given.identity {

@@ -1,0 +1,186 @@
+//! What is shown to a broker that takes tokens (`OAUTHBEARER`: RFC 7628, KIP-255), and where it comes from: a token server, or a
+//! signature of an identity of AWS. It speaks with no broker.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
+use windlass_decision::{Clock, FailureKind};
+
+use super::login::Iam;
+use super::outcome::Problem;
+use crate::Secret;
+use crate::aws::{self, Identity};
+use crate::http::{self, NetworkPolicy, NoFigure, OAuth, Tokens};
+use crate::token::Token;
+
+/// How long a signature is good. MSK takes none that is good for longer.
+const SIGNED_FOR: Duration = Duration::from_secs(900);
+/// How long it is used: clocks differ, and a broker may ask for another look at it.
+const USED_FOR: Duration = Duration::from_secs(600);
+/// What is left unencoded in a query string that is signed.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The tokens of one cluster's triggers, kept between its connections.
+#[derive(Debug)]
+pub(super) struct Wallet {
+    network: Arc<NetworkPolicy>,
+    clock: Arc<dyn Clock>,
+    handed_out: Tokens,
+    identity: OnceCell<Identity>,
+    signed: Token<Problem>,
+}
+
+impl Wallet {
+    pub(super) fn new(network: Arc<NetworkPolicy>, clock: Arc<dyn Clock>) -> Self {
+        let (handed_out, identity, signed) = Default::default();
+        Self { network, clock, handed_out, identity, signed }
+    }
+
+    /// A token of a server, as a header `Authorization` would hold it, and whether it was asked for just now. `time` is how long
+    /// that may take.
+    pub(super) async fn handed_out(&self, oauth: &OAuth, time: Duration) -> Result<(Secret, bool), Problem> {
+        self.handed_out.header(oauth, &self.network, time).await.map_err(|none| from_http(oauth, none))
+    }
+
+    /// The same, signed by an identity of AWS.
+    pub(super) async fn signed(&self, iam: &Iam, time: Duration) -> Result<(Secret, bool), Problem> {
+        self.signed.get(async || self.sign(iam, time).await).await
+    }
+
+    /// A broker did not take it.
+    pub(super) async fn refused(&self, header: &Secret) {
+        self.handed_out.refused(header).await;
+        self.signed.refused(header).await;
+    }
+
+    async fn sign(&self, iam: &Iam, time: Duration) -> Result<(Secret, Duration), Problem> {
+        let field = iam.credential.field();
+        let credential = async {
+            let identity = self.identity.get_or_init(|| Identity::of(&iam.credential, &iam.region)).await;
+            identity.provide_credentials().await
+        };
+        // The SDK logs what it is answered, and that may hold a credential.
+        let credential = timeout(time, credential.with_subscriber(NoSubscriber::default())).await;
+        let credential = credential.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(time)));
+        let credential = credential.map_err(|error| {
+            let other = || (FailureKind::Unauthorised, format!("AWS does not hand out {}", iam.credential));
+            let (kind, message) = aws::not_had(&iam.credential, &error).unwrap_or_else(other);
+            Problem::new(kind, field, message)
+        })?;
+        let now = SystemTime::from(self.clock.now());
+        let token = signed(&credential, iam, now).ok_or_else(|| {
+            let message = format!("no token could be signed by {}; check its keys", iam.credential);
+            Problem::new(FailureKind::BadAnswer, field, message)
+        })?;
+        let left = credential.expiry().map_or(USED_FOR, |end| end.duration_since(now).unwrap_or_default());
+        Ok((Secret::new(format!("Bearer {token}")), USED_FOR.min(left)))
+    }
+}
+
+/// A token as MSK takes it: the URL of a request for leave to connect, signed (Signature Version 4, in the query string) and never
+/// sent. <https://docs.aws.amazon.com/msk/latest/developerguide/iam-access-control.html>
+fn signed(credential: &Credentials, iam: &Iam, now: SystemTime) -> Option<String> {
+    let host = format!("kafka.{}.amazonaws.com", iam.region);
+    let url = format!("https://{host}/?Action=kafka-cluster%3AConnect");
+    let mut settings = SigningSettings::default();
+    settings.signature_location = SignatureLocation::QueryParams;
+    settings.expires_in = Some(SIGNED_FOR);
+    let identity = credential.clone().into();
+    let builder = v4::SigningParams::builder().identity(&identity).region(&iam.region).name("kafka-cluster");
+    let parameters = builder.time(now).settings(settings).build().ok()?.into();
+    let headers = [("host", host.as_str())];
+    let request = SignableRequest::new("GET", &url, headers.into_iter(), SignableBody::Bytes(&[])).ok()?;
+    let (instructions, _) = sign(request, &parameters).ok()?.into_parts();
+    let signed = instructions.params().iter().fold(url, |url, (name, value)| {
+        format!("{url}&{}={}", utf8_percent_encode(name, ENCODED), utf8_percent_encode(value, ENCODED))
+    });
+    Some(URL_SAFE_NO_PAD.encode(format!("{signed}&User-Agent=windlass")))
+}
+
+fn from_http(oauth: &OAuth, none: NoFigure) -> Problem {
+    let (NoFigure::Failed(problem) | NoFigure::Absent(problem)) = none;
+    let http::Problem { kind, field, message } = problem;
+    match kind {
+        FailureKind::Timeout => {
+            let at = &oauth.endpoint;
+            let message = format!("the token server at {at} did not answer in time; check its load and the network");
+            Problem::new(kind, field, message)
+        }
+        _ => Problem::new(kind, field, message),
+    }
+}
+
+/// The first token of the mechanism, and the only one where it is taken.
+pub(super) fn first(header: &Secret, extensions: &[(String, Secret)]) -> Vec<u8> {
+    let mut text = format!("n,,\x01auth={}", header.expose());
+    for (name, value) in extensions {
+        text.extend(["\x01", name, "=", value.expose()]);
+    }
+    (text + "\x01\x01").into_bytes()
+}
+
+/// What is answered to a broker that says why it takes no token, so that it ends the login (RFC 7628, section 3.2.3).
+pub(super) const UNDERSTOOD: &[u8] = b"\x01";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use url::Url;
+
+    use super::*;
+    use crate::aws::{Base, Credential, Keys};
+
+    #[test]
+    fn a_token_and_what_is_said_besides() {
+        let header = Secret::new("Bearer t0ken");
+        assert_eq!(first(&header, &[]), b"n,,\x01auth=Bearer t0ken\x01\x01");
+        let extensions = [("a".to_owned(), Secret::new("1")), ("b".to_owned(), Secret::new("2"))];
+        assert_eq!(first(&header, &extensions), b"n,,\x01auth=Bearer t0ken\x01a=1\x01b=2\x01\x01");
+    }
+
+    /// That a broker takes it is a test of its own; here what it holds.
+    #[test]
+    fn a_signature_is_a_request_for_leave_to_connect() {
+        let keys =
+            Keys { access_key_id: Secret::new("AKID"), secret_access_key: Secret::new("mine"), session_token: None };
+        let credential = Credential { base: Base::Keys(keys), role: None };
+        let iam = Iam { region: "eu-west-1".to_owned(), credential };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let of = |token: Option<&str>| {
+            let credentials = Credentials::new("AKID", "mine", token.map(str::to_owned), None, "test");
+            let token = signed(&credentials, &iam, now).expect("signed");
+            let url = String::from_utf8(URL_SAFE_NO_PAD.decode(token).expect("base64")).expect("text");
+            let url = Url::parse(&url).expect("a URL");
+            assert_eq!((url.host_str(), url.path()), (Some("kafka.eu-west-1.amazonaws.com"), "/"));
+            url.query_pairs().into_owned().collect::<BTreeMap<String, String>>()
+        };
+        let query = of(None);
+        let wanted = [
+            ("Action", "kafka-cluster:Connect"),
+            ("User-Agent", "windlass"),
+            ("X-Amz-Algorithm", "AWS4-HMAC-SHA256"),
+            ("X-Amz-Credential", "AKID/20231114/eu-west-1/kafka-cluster/aws4_request"),
+            ("X-Amz-Date", "20231114T221320Z"),
+            ("X-Amz-Expires", "900"),
+            ("X-Amz-SignedHeaders", "host"),
+        ];
+        for (name, value) in wanted {
+            assert_eq!(query[name], value);
+        }
+        assert_eq!((query.len(), query["X-Amz-Signature"].len()), (8, 64));
+        assert_eq!(of(Some("a/b+c="))["X-Amz-Security-Token"], "a/b+c=");
+    }
+}
