@@ -211,7 +211,6 @@ fn what_the_page_for_kedas_users_calls_refused_is_refused() {
         (trigger("external", "x"), "spec.triggers[0].type"),
         (trigger("external-push", "x"), "spec.triggers[0].type"),
         (trigger("kubernetes-workload", "x"), "spec.triggers[0].type"),
-        (trigger("prometheus", "awsRegion"), "spec.triggers[0].metadata.awsRegion"),
     ];
     let keys: [(&str, &[&str]); 2] = [
         ("kafka", &["keytab", "realm", "kerberosConfig", "kerberosServiceName", "kerberosDisableFAST"]),

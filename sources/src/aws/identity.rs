@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::provider_config::ProviderConfig;
@@ -11,14 +12,24 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, Result, SharedCredentialsProvider, future};
 
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::timeout;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
+use windlass_decision::FailureKind;
+
 use super::credential::{Base, Credential, Keys, Role};
+use super::problem::not_had;
 
 /// How AWS's own logs name the sessions.
 const SESSION: &str = "windlass";
 /// Where IRSA leaves the pod's token.
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+/// A credential that ends sooner than this is not used any more.
+const RENEWED_BEFORE: Duration = Duration::from_secs(60);
 
 /// Gives a credential.
 #[derive(Debug, Clone)]
@@ -66,6 +77,47 @@ impl ProvideCredentials for Identity {
             let _waiting = Waiting::begin(&self.waiting);
             self.source.provide_credentials().await
         })
+    }
+}
+
+/// The credential of one upstream that signs for itself, kept until it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Keeper {
+    identity: OnceCell<Identity>,
+    kept: Mutex<Option<Credentials>>,
+}
+
+impl Keeper {
+    /// The credential, within `time`; or what kind of failure it is that there is none, and a sentence about it.
+    pub(crate) async fn get(
+        &self,
+        credential: &Credential,
+        region: &str,
+        now: SystemTime,
+        time: Duration,
+    ) -> std::result::Result<Credentials, (FailureKind, String)> {
+        // One asks, the others wait for what it is given.
+        let mut kept = self.kept.lock().await;
+        let lasts = |kept: &Credentials| kept.expiry().is_none_or(|end| end > now + RENEWED_BEFORE);
+        if let Some(kept) = kept.as_ref().filter(|kept| lasts(kept)) {
+            return Ok(kept.clone());
+        }
+        let ask = async {
+            let identity = self.identity.get_or_init(|| Identity::of(credential, region)).await;
+            identity.provide_credentials().await
+        };
+        // The SDK logs what it is answered, and that may hold a credential.
+        let given = timeout(time, ask.with_subscriber(NoSubscriber::default())).await;
+        let given = given.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(time))).map_err(|error| {
+            let other = || (FailureKind::Unauthorised, format!("AWS does not hand out {credential}"));
+            not_had(credential, &error).unwrap_or_else(other)
+        })?;
+        Ok(kept.insert(given).clone())
+    }
+
+    /// It was refused: another one may be given.
+    pub(crate) async fn forget(&self) {
+        *self.kept.lock().await = None;
     }
 }
 

@@ -5,23 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::ProvideCredentials;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::sync::OnceCell;
-use tokio::time::timeout;
-use tracing::instrument::WithSubscriber;
-use tracing::subscriber::NoSubscriber;
+use url::Url;
 use windlass_decision::{Clock, FailureKind};
 
 use super::login::Iam;
 use super::outcome::Problem;
 use crate::Secret;
-use crate::aws::{self, Identity};
+use crate::aws::{self, Keeper};
 use crate::http::{self, NetworkPolicy, NoFigure, OAuth, Tokens};
 use crate::token::Token;
 
@@ -29,8 +21,6 @@ use crate::token::Token;
 const SIGNED_FOR: Duration = Duration::from_secs(900);
 /// How long it is used: clocks differ, and a broker may ask for another look at it.
 const USED_FOR: Duration = Duration::from_secs(600);
-/// What is left unencoded in a query string that is signed.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The tokens of one cluster's triggers, kept between its connections.
 #[derive(Debug)]
@@ -38,14 +28,14 @@ pub(super) struct Wallet {
     network: Arc<NetworkPolicy>,
     clock: Arc<dyn Clock>,
     handed_out: Tokens,
-    identity: OnceCell<Identity>,
+    keeper: Keeper,
     signed: Token<Problem>,
 }
 
 impl Wallet {
     pub(super) fn new(network: Arc<NetworkPolicy>, clock: Arc<dyn Clock>) -> Self {
-        let (handed_out, identity, signed) = Default::default();
-        Self { network, clock, handed_out, identity, signed }
+        let (handed_out, keeper, signed) = Default::default();
+        Self { network, clock, handed_out, keeper, signed }
     }
 
     /// A token of a server, as a header `Authorization` would hold it, and whether it was asked for just now. `time` is how long
@@ -63,23 +53,14 @@ impl Wallet {
     pub(super) async fn refused(&self, header: &Secret) {
         self.handed_out.refused(header).await;
         self.signed.refused(header).await;
+        self.keeper.forget().await;
     }
 
     async fn sign(&self, iam: &Iam, time: Duration) -> Result<(Secret, Duration), Problem> {
         let field = iam.credential.field();
-        let credential = async {
-            let identity = self.identity.get_or_init(|| Identity::of(&iam.credential, &iam.region)).await;
-            identity.provide_credentials().await
-        };
-        // The SDK logs what it is answered, and that may hold a credential.
-        let credential = timeout(time, credential.with_subscriber(NoSubscriber::default())).await;
-        let credential = credential.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(time)));
-        let credential = credential.map_err(|error| {
-            let other = || (FailureKind::Unauthorised, format!("AWS does not hand out {}", iam.credential));
-            let (kind, message) = aws::not_had(&iam.credential, &error).unwrap_or_else(other);
-            Problem::new(kind, field, message)
-        })?;
         let now = SystemTime::from(self.clock.now());
+        let credential = self.keeper.get(&iam.credential, &iam.region, now, time).await;
+        let credential = credential.map_err(|(kind, message)| Problem::new(kind, field, message))?;
         let token = signed(&credential, iam, now).ok_or_else(|| {
             let message = format!("no token could be signed by {}; check its keys", iam.credential);
             Problem::new(FailureKind::BadAnswer, field, message)
@@ -92,20 +73,10 @@ impl Wallet {
 /// A token as MSK takes it: the URL of a request for leave to connect, signed (Signature Version 4, in the query string) and never
 /// sent. <https://docs.aws.amazon.com/msk/latest/developerguide/iam-access-control.html>
 fn signed(credential: &Credentials, iam: &Iam, now: SystemTime) -> Option<String> {
-    let host = format!("kafka.{}.amazonaws.com", iam.region);
-    let url = format!("https://{host}/?Action=kafka-cluster%3AConnect");
-    let mut settings = SigningSettings::default();
-    settings.signature_location = SignatureLocation::QueryParams;
-    settings.expires_in = Some(SIGNED_FOR);
-    let identity = credential.clone().into();
-    let builder = v4::SigningParams::builder().identity(&identity).region(&iam.region).name("kafka-cluster");
-    let parameters = builder.time(now).settings(settings).build().ok()?.into();
-    let headers = [("host", host.as_str())];
-    let request = SignableRequest::new("GET", &url, headers.into_iter(), SignableBody::Bytes(&[])).ok()?;
-    let (instructions, _) = sign(request, &parameters).ok()?.into_parts();
-    let signed = instructions.params().iter().fold(url, |url, (name, value)| {
-        format!("{url}&{}={}", utf8_percent_encode(name, ENCODED), utf8_percent_encode(value, ENCODED))
-    });
+    let region = iam.region.as_str();
+    let url = format!("https://kafka.{region}.amazonaws.com/?{}", aws::encoded([("Action", "kafka-cluster:Connect")]));
+    let scope = aws::Scope { region, service: "kafka-cluster", now };
+    let signed = scope.url(credential, &Url::parse(&url).ok()?, SIGNED_FOR)?;
     Some(URL_SAFE_NO_PAD.encode(format!("{signed}&User-Agent=windlass")))
 }
 
@@ -137,8 +108,6 @@ pub(super) const UNDERSTOOD: &[u8] = b"\x01";
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
-    use url::Url;
 
     use super::*;
     use crate::aws::{Base, Credential, Keys};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::aws::{self, Credential};
 use crate::http::{Auth, Endpoint, Mode, Tls, authentication, headers, parameters, url};
 use crate::{Metadata, Parsed, Secret};
 
@@ -12,12 +13,23 @@ pub struct Connection {
     pub endpoint: Endpoint,
     /// As whom it is asked.
     pub auth: Auth,
+    /// Who signs its requests.
+    pub aws: Option<Signer>,
     /// Further headers: often they name a tenant.
     pub headers: Vec<(String, Secret)>,
     /// Certificates.
     pub tls: Tls,
     /// How long one request may take; `None` means 3 s.
     pub timeout: Option<Duration>,
+}
+
+/// An identity of AWS that signs requests to its managed Prometheus.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Signer {
+    /// The region of the workspace.
+    pub region: String,
+    /// As whom it is asked.
+    pub credential: Credential,
 }
 
 /// What to ask.
@@ -45,8 +57,6 @@ const ADDRESS: &str = "write the server's address, for example http://prometheus
 
 /// Understands the metadata of a `prometheus` trigger.
 pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
-    metadata.unsupported("awsRegion", "ask through a proxy that signs, or use the server's own authentication");
-    metadata.no_effect("identityOwner", "cloud identities are not supported by this trigger type yet");
     metadata.no_effect("metricName", "the metric is named after the type");
     let endpoint = server(metadata);
     let query = metadata.required("query", "write a PromQL query whose result is one number");
@@ -70,15 +80,37 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
     let (auth, tls) =
         authentication(metadata, &[Mode::Basic, Mode::Bearer, Mode::Custom, Mode::OAuth, Mode::Tls], encrypted);
 
+    let aws = signer(metadata, &auth);
+
     let (endpoint, query) = (endpoint?, query?.to_owned());
     Some(Parsed {
-        connection: crate::Connection::Prometheus(Connection { endpoint, auth, headers, tls, timeout }),
+        connection: crate::Connection::Prometheus(Connection { endpoint, auth, aws, headers, tls, timeout }),
         query: crate::Query::Prometheus(Query { query, namespace, parameters, ignore_null }),
         target: target?,
         activation,
         metric_name: "prometheus".to_owned(),
         default_interval: Duration::from_secs(1),
     })
+}
+
+/// Who signs requests to Amazon's managed Prometheus, if they are to be signed.
+fn signer(metadata: &mut Metadata<'_>, auth: &Auth) -> Option<Signer> {
+    if metadata.optional("awsRegion").is_none() {
+        for key in aws::KEYS.into_iter().chain(["identityOwner"]) {
+            metadata.optional(key);
+            if metadata.is_public(key) {
+                metadata.no_effect(key, "it says as whom requests are signed, which needs awsRegion");
+            }
+        }
+        return None;
+    }
+    let header = |(name, _): &(String, Secret)| name.eq_ignore_ascii_case("authorization");
+    if auth.basic.is_some() || auth.oauth.is_some() || auth.headers.iter().any(header) {
+        metadata.error("awsRegion", "excludes another way of saying who asks", "remove it, or authModes");
+    }
+    let region = aws::region(metadata, "write the region of the workspace, such as eu-west-1");
+    let credential = aws::parse(metadata);
+    Some(Signer { region: region?, credential: credential? })
 }
 
 fn server(metadata: &mut Metadata<'_>) -> Option<Endpoint> {

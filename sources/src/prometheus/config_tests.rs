@@ -100,10 +100,32 @@ fn what_is_wrong_is_named() {
         assert_eq!(bad(&[("customHeaders", wrong)]), ["customHeaders"], "{wrong}");
     }
     assert_eq!(bad(&[("ignoreNullValues", "maybe"), ("timeout", "0")]), ["ignoreNullValues", "timeout"]);
-    assert_eq!(bad(&[("awsRegion", "eu-west-1")]), ["awsRegion"]);
     assert_eq!(bad(&[("identityOwner", "operator"), ("metricName", "x")]), ["identityOwner", "metricName"]);
     assert_eq!(bad(&[("authModes", "apiKey")]), ["authModes"]);
     assert_eq!(bad(&[("username", "u")]), ["username"]);
+}
+
+#[test]
+fn a_region_of_aws_has_an_identity_that_signs() {
+    let (region, operator) = (("awsRegion", "eu-west-1"), ("identityOwner", "operator"));
+    let key = [("awsAccessKeyID", "AKID"), ("awsSecretAccessKey", "mine")];
+    let of = |more: &[(&str, &str)]| good(more).1.aws.expect("a signer");
+    assert_eq!(of(&[region, operator]).credential.to_string(), "the operator's own AWS identity");
+    let by_key = of(&[&[region], &key[..]].concat());
+    assert_eq!((by_key.region.as_str(), by_key.credential.to_string().as_str()), ("eu-west-1", "the access key"));
+    assert_eq!(good(&[]).1.aws, None);
+
+    assert_eq!(bad(&[region]), ["awsAccessKeyID"]);
+    assert_eq!(bad(&[("awsRegion", "Ireland"), operator]), ["awsRegion"]);
+    assert_eq!(bad(&key), ["awsAccessKeyID", "awsSecretAccessKey"]);
+    for (mode, more) in [
+        ("basic", [("username", "u"), ("password", "p")]),
+        ("bearer", [("bearerToken", "t"), ("timeout", "1000")]),
+        ("custom", [("customAuthHeader", "authorization"), ("customAuthValue", "v")]),
+    ] {
+        assert_eq!(bad(&[&[region, operator, ("authModes", mode)], &more[..]].concat()), ["awsRegion"], "{mode}");
+    }
+    good(&[region, operator, ("authModes", "custom"), ("customAuthHeader", "X-Who"), ("customAuthValue", "v")]);
 }
 
 #[test]

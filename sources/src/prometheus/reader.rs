@@ -1,7 +1,7 @@
 //! Asks `/api/v1/query` and takes one number from the answer. This module never repeats what the server says.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use reqwest::StatusCode;
@@ -9,9 +9,10 @@ use serde_json::Value;
 use url::Url;
 use windlass_decision::{FailureKind, Outcome};
 
-use super::config::{Connection, Query};
+use super::config::{Connection, Query, Signer};
+use crate::aws::{Keeper, Scope, encoded};
 use crate::http::{Auth, Client, Endpoint, NoFigure, Problem, Request, Site, Tokens, Trouble, ask_as, each, measured};
-use crate::{Dependencies, Upstream};
+use crate::{Dependencies, Secret, Upstream};
 
 /// What one request may take where the trigger names no `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -25,11 +26,12 @@ pub(super) struct Prometheus {
     dependencies: Dependencies,
     client: OnceLock<Result<Arc<Client>, Trouble>>,
     tokens: Tokens,
+    keeper: Keeper,
 }
 
 impl Prometheus {
     pub(super) fn new(connection: Connection, dependencies: Dependencies) -> Self {
-        Self { connection, dependencies, client: OnceLock::new(), tokens: Tokens::default() }
+        Self { connection, dependencies, client: OnceLock::new(), tokens: Tokens::default(), keeper: Keeper::default() }
     }
 
     fn site(&self) -> Site<&Endpoint> {
@@ -65,18 +67,22 @@ impl Prometheus {
     }
 
     async fn ask(&self, query: &Query) -> Result<Vec<u8>, NoFigure> {
-        let Connection { endpoint, auth, headers, tls, timeout } = &self.connection;
+        let Connection { endpoint, auth, aws, headers, tls, timeout } = &self.connection;
         let trouble = |trouble| NoFigure::from(self.site().trouble(trouble));
         let client = self.client.get_or_init(|| self.dependencies.network.client(endpoint, tls));
         let client = client.as_ref().map_err(|found| trouble(found.clone()))?;
         let mut url =
             Url::parse(&format!("{}/api/v1/query", endpoint.base())).map_err(|_| trouble(Trouble::Unusable))?;
-        url.query_pairs_mut()
-            .append_pair("query", &query.query)
-            .extend_pairs(query.namespace.iter().map(|namespace| ("namespace", namespace)))
-            .extend_pairs(query.parameters.iter().map(|(name, value)| (name, value.expose())));
+        let own = [("query", query.query.as_str())].into_iter();
+        let namespace = query.namespace.iter().map(|namespace| ("namespace", namespace.as_str()));
+        let others = query.parameters.iter().map(|(name, value)| (name.as_str(), value.expose()));
+        url.set_query(Some(&encoded(own.chain(namespace).chain(others))));
         let time = timeout.unwrap_or(DEFAULT_TIMEOUT);
-        let headers = headers.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let signed = match aws {
+            Some(signer) => self.sign(signer, &url, time).await?,
+            None => Vec::new(),
+        };
+        let headers = headers.iter().chain(&signed).map(|(name, value)| (name.as_str(), value)).collect();
         let request = Request { url, basic: None, headers, time, limit: MAX_BYTES };
         let whose = (auth, &self.tokens);
         let (status, body) = ask_as(whose, (client, &self.dependencies.network), &request, trouble).await?;
@@ -86,8 +92,25 @@ impl Prometheus {
                 let message = "Prometheus cannot evaluate the query; try it in Prometheus' own page and correct it";
                 Err(Problem::new(FailureKind::BadAnswer, "metadata.query", message).into())
             }
-            status => Err(self.site().status(status, *auth != Auth::default() || tls.cert.is_some())),
+            status => {
+                if aws.is_some() && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                    self.keeper.forget().await;
+                }
+                let named = *auth != Auth::default() || aws.is_some() || tls.cert.is_some();
+                Err(self.site().status(status, named))
+            }
         }
+    }
+
+    /// The headers that sign a request to `url`.
+    async fn sign(&self, signer: &Signer, url: &Url, time: Duration) -> Result<Vec<(String, Secret)>, NoFigure> {
+        let Signer { region, credential } = signer;
+        let now = SystemTime::from(self.dependencies.clock.now());
+        let problem = |(kind, message): (FailureKind, String)| Problem::new(kind, credential.field(), message);
+        let credentials = self.keeper.get(credential, region, now, time).await.map_err(problem)?;
+        let signed = Scope { region, service: "aps", now }.headers(&credentials, url);
+        let unsigned = || format!("no request could be signed by {credential}; check its keys and serverAddress");
+        signed.ok_or_else(|| problem((FailureKind::BadAnswer, unsigned())).into())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Prometheus source against a real server, and metrics-api against the same server's own page of metrics.
 
 mod server;
+mod signed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,6 +86,7 @@ async fn a_real_server_is_read_right_whatever_happens_to_it() {
     what_has_no_result_is_nothing_or_zero_as_is_wished(&address).await;
     queries_that_give_no_number_say_so(&address).await;
     many_queries_are_answered_in_order(&address).await;
+    signed::a_managed_server_is_asked_with_a_signature(&address).await;
     a_path_that_is_not_there_is_absent(&address).await;
     the_default_policy_lets_nobody_in(&address).await;
     the_page_of_metrics_is_an_api_too(&address).await;
