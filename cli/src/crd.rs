@@ -1,10 +1,10 @@
 //! `windlass crd`: the resource types as YAML.
 
-use std::io::Write;
-
 use anyhow::Context;
 use clap::ValueEnum;
 use windlass_crd::Group;
+
+use crate::stdout::put;
 
 /// Which types to print.
 #[derive(Debug, clap::Args)]
@@ -34,5 +34,5 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         GroupName::Keda => Group::Keda,
     };
     let yaml = windlass_crd::manifest(group).context("write the CRDs as YAML")?;
-    std::io::stdout().write_all(yaml.as_bytes()).context("print the CRDs")
+    put(&yaml, "print the CRDs")
 }

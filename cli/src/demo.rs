@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::stdout::put;
+
 /// Show the product without a cluster: five workloads live a day in two minutes.
 ///
 /// The operator is the real one; the Kubernetes API, the pods, the HPA controller and the brokers are simulated in this
@@ -65,13 +67,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("--for: it must be longer than nothing");
     }
     let doors = doors::Doors::bind(args.api_port, args.metrics_port)?;
-    println!(
-        "Windlass demo, {} s of a day in a second, seed {}. kubectl --server {} get so,hpa,deploy   metrics {}/metrics",
+    let first = format!(
+        "Windlass demo, {} s of a day in a second, seed {}. kubectl --server {} get so,hpa,deploy   metrics {}/metrics\n",
         args.speed,
         args.seed,
         doors.api(),
         doors.metrics()
     );
+    put(&first, "print")?;
     let shows_table = !args.headless && std::io::IsTerminal::is_terminal(&std::io::stdout());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.context("start the simulation")?;

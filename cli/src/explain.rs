@@ -1,8 +1,8 @@
 //! `windlass explain trigger <type>`: the page of a source, as it is in the repository.
 
-use std::io::Write;
+use anyhow::bail;
 
-use anyhow::{Context, bail};
+use crate::stdout::put;
 
 /// Print the documentation of a trigger type: what it reads, an example, every key.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             }
         },
     };
-    std::io::stdout().write_all(text.as_bytes()).context("print the page")
+    put(&text, "print the page")
 }
 
 /// Each type with the first sentence of its page.

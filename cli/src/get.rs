@@ -1,6 +1,5 @@
 //! `windlass get so`: what is scaled, how many replicas, and what the conditions say.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -8,6 +7,8 @@ use comfy_table::{Table, presets};
 use kube::api::{DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, ResourceExt};
 use windlass_crd::{Condition, ScaledObject, ScaledObjectStatus, condition_type as types};
+
+use crate::stdout::put;
 
 /// List scaled objects with their replicas and the reason for their state.
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let text = runtime.block_on(list(args))?;
-    std::io::stdout().write_all(text.as_bytes()).context("print the list")
+    put(&text, "print the list")
 }
 
 async fn list(args: Args) -> anyhow::Result<String> {

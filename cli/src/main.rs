@@ -7,6 +7,7 @@ mod explain;
 mod get;
 mod operator;
 mod simulate;
+mod stdout;
 
 use clap::{Parser, Subcommand};
 
@@ -60,9 +61,6 @@ fn main() -> anyhow::Result<()> {
         Command::Explain(args) => explain::run(&args),
         Command::Get(args) => get::run(args),
         Command::Simulate(args) => simulate::run(*args),
-        Command::Version => {
-            println!("windlass {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        Command::Version => stdout::put(concat!("windlass ", env!("CARGO_PKG_VERSION"), "\n"), "print the version"),
     }
 }

@@ -8,13 +8,13 @@ mod sweep;
 mod table;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use windlass_simulate::{Kind, Object, Policy, Report, Settings, Workload, html, replay, svg};
 
+use crate::stdout::put;
 pub(crate) use args::Args;
 use args::{Baseline, Format};
 
@@ -59,7 +59,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         Format::Table => table::text(&report),
         Format::Json => format!("{}\n", serde_json::to_string_pretty(&report).context("write JSON")?),
     };
-    std::io::stdout().write_all(text.as_bytes()).context("print the result")
+    put(&text, "print the result")
 }
 
 type Draw = fn(&Report) -> String;

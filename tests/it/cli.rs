@@ -41,6 +41,20 @@ fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+#[test]
+fn whoever_reads_the_output_may_have_enough_of_it() {
+    let commands: [&[&str]; 4] =
+        [&["crd"], &["explain", "trigger", "kafka"], &["version"], &["demo", "--headless", "--for", "1s"]];
+    for arguments in commands {
+        let mut command = Command::new(binary().expect("the binary"));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("windlass starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("its output");
+        assert!(out(&output).is_empty(), "{arguments:?}");
+    }
+}
+
 fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -1,6 +1,5 @@
 //! Plays the day: sets the simulated world up, lets virtual time pass no faster than was asked, and passes on what happens.
 
-use std::io::Write as _;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use super::doors::Behind;
 use super::lives::{LIVES, NAMESPACE};
 use super::story::Story;
 use super::table::Table;
+use crate::stdout::put;
 
 /// How often the table is drawn, in real time.
 const FRAME: Duration = Duration::from_millis(100);
@@ -132,5 +132,5 @@ fn set_moods(world: &World) {
 
 /// One line. A reader that went away is an error, which ends the demo.
 fn say(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout().lock(), "{line}").context("print")
+    put(&format!("{line}\n"), "print")
 }

@@ -3,14 +3,13 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::Context;
 use windlass_kubesim::load::Loads;
 
 use super::lives::LIVES;
 use super::story::{Story, clock};
+use crate::stdout::put;
 
 /// How many events are shown.
 const EVENTS: usize = 8;
@@ -48,14 +47,13 @@ impl Table {
             let _ = writeln!(frame, "\r\x1b[2K{line}");
         }
         self.height = lines.len();
-        let mut out = std::io::stdout().lock();
-        out.write_all(frame.as_bytes()).and_then(|()| out.flush()).context("draw the table")
+        put(&frame, "draw the table")
     }
 
     /// Draws for the last time and gives the cursor back.
     pub(super) fn end(mut self, story: &Story, loads: &Loads, now: Duration) -> anyhow::Result<()> {
         self.draw(story, loads, now)?;
-        write!(std::io::stdout().lock(), "\x1b[?25h").context("give the cursor back")
+        put("\x1b[?25h", "give the cursor back")
     }
 
     fn lines(&self, story: &Story, loads: &Loads, now: Duration, width: usize) -> Vec<String> {
