@@ -23,6 +23,8 @@ pub mod metrics_api;
 #[cfg(feature = "connect")]
 pub mod poller;
 #[cfg(feature = "connect")]
+mod private_key;
+#[cfg(feature = "connect")]
 mod process;
 pub mod prometheus;
 mod quantity;

@@ -214,18 +214,7 @@ fn what_the_page_for_kedas_users_calls_refused_is_refused() {
     ];
     let keys: [(&str, &[&str]); 2] = [
         ("kafka", &["keytab", "realm", "kerberosConfig", "kerberosServiceName", "kerberosDisableFAST"]),
-        (
-            "rabbitmq",
-            &[
-                "authModes",
-                "oauthTokenURI",
-                "scopes",
-                "clientID",
-                "clientSecret",
-                "workloadIdentityResource",
-                "keyPassword",
-            ],
-        ),
+        ("rabbitmq", &["workloadIdentityResource"]),
     ];
     let mut table: Vec<_> = table.into_iter().map(|(patch, field)| (patch, field.to_owned())).collect();
     for (kind, keys) in keys {

@@ -2,7 +2,7 @@
 
 use super::oauth::{self, OAuth};
 use super::pairs::header_problem;
-use super::tls::{Tls, certificates};
+use super::tls::{Tls, certificates, refuse_encrypted};
 use crate::{Metadata, Secret};
 
 /// What is sent with each request, besides a client certificate.
@@ -70,6 +70,7 @@ pub(crate) fn authentication(metadata: &mut Metadata<'_>, allowed: &[Mode], encr
         }
     }
     let mut tls = certificates(metadata);
+    refuse_encrypted(metadata, &tls);
     if modes.contains(&Mode::OAuth) {
         auth.oauth = oauth::parse(metadata, &tls);
     } else {

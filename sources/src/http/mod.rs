@@ -20,7 +20,7 @@ pub use auth::Auth;
 pub(crate) use auth::{Mode, authentication};
 #[cfg(feature = "connect")]
 pub(crate) use client::{Client, Guard, IN_FLIGHT, Request, Trouble, each};
-pub(crate) use oauth::by_names;
+pub(crate) use oauth::{KEYS as OAUTH_KEYS, by_names, parse as oauth};
 pub use oauth::{Names, OAuth};
 #[cfg(feature = "connect")]
 pub(crate) use oauth::{Tokens, ask_as};
@@ -33,4 +33,4 @@ pub use policy::{NetworkPolicy, Place, Zone};
 #[cfg(feature = "connect")]
 pub(crate) use problem::{NoFigure, Problem, Site, measured};
 pub use tls::Tls;
-pub(crate) use tls::{certificates, pem};
+pub(crate) use tls::{certificates, key_password};

@@ -51,11 +51,11 @@ static NAMES: Names = Names {
 };
 
 /// The keys of the mode.
-pub(super) const KEYS: [&str; 6] = ["oauthTokenURI", "clientID", "clientSecret", "scopes", "scope", "endpointParams"];
+pub(crate) const KEYS: [&str; 6] = ["oauthTokenURI", "clientID", "clientSecret", "scopes", "scope", "endpointParams"];
 const TOKEN_URI: &str = "write the URL of the token endpoint, for example https://login.example.com/oauth2/token";
 
 /// Reads the keys of the mode; `tls` is what the trigger says about certificates.
-pub(super) fn parse(metadata: &mut Metadata<'_>, tls: &Tls) -> Option<OAuth> {
+pub(crate) fn parse(metadata: &mut Metadata<'_>, tls: &Tls) -> Option<OAuth> {
     let (scopes, scope) = (metadata.optional(KEYS[3]), metadata.optional(KEYS[4]));
     let written = metadata.optional(KEYS[5]).unwrap_or_default();
     let sound = written.split('&').all(|pair| pair.is_empty() || pair.contains('='));

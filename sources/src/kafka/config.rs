@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::login::{self, Login};
 use super::partitions::Partitions;
 use super::rules::{Cap, Reset, Rules};
-use crate::http::pem;
+pub use crate::http::Tls;
+use crate::http::{certificates, key_password};
 use crate::metadata::normalised;
-use crate::{Metadata, Parsed, Secret};
+use crate::{Metadata, Parsed};
 
 /// The longest name of a topic that Kafka allows, in bytes.
 const MAX_TOPIC: usize = 249;
@@ -38,21 +39,6 @@ pub struct Endpoint {
     pub host: String,
     /// TCP port.
     pub port: u16,
-}
-
-/// Certificates as PEM. They are credentials of the object, so none is ever printed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tls {
-    /// Authorities to trust besides the system's.
-    pub ca: Option<Secret>,
-    /// The client's certificate chain.
-    pub cert: Option<Secret>,
-    /// The client's private key.
-    pub key: Option<Secret>,
-    /// What the private key is encrypted with.
-    pub key_password: Option<Secret>,
-    /// Whether the brokers' certificates are taken unverified.
-    pub unsafe_ssl: bool,
 }
 
 /// What to ask of a cluster: how far a group is behind.
@@ -251,26 +237,8 @@ fn tls(metadata: &mut Metadata<'_>) -> Option<Tls> {
         }
         return None;
     }
-    let ca = pem(metadata, "ca", "CERTIFICATE");
-    let cert = pem(metadata, "cert", "CERTIFICATE");
-    let key = pem(metadata, "key", "PRIVATE KEY");
-    let key_password = metadata.optional("keyPassword").map(Secret::new);
-    for (given, missing, other) in [(&cert, "key", "cert"), (&key, "cert", "key")] {
-        if given.is_some() && metadata.optional(missing).is_none() {
-            metadata.error(missing, format!("is required with {other}"), "give both, or neither");
-        }
-    }
-    match key.as_ref().map(Secret::expose) {
-        Some(pem) if pem.contains("Proc-Type:") => {
-            let fix = "convert it: openssl pkcs8 -topk8 -in old.pem -out new.pem";
-            metadata.error("key", "is encrypted in the old way of OpenSSL, which is not supported", fix);
-        }
-        Some(pem) if pem.contains("BEGIN ENCRYPTED") && key_password.is_none() => {
-            metadata.error("keyPassword", "is required, since key is encrypted", "give its password");
-        }
-        _ => {}
-    }
-    Some(Tls { ca, cert, key, key_password, unsafe_ssl: metadata.flag("unsafeSsl") })
+    let found = certificates(metadata);
+    Some(Tls { key_password: key_password(metadata, &found), ..found })
 }
 
 #[cfg(test)]

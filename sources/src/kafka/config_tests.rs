@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kafka::{Mechanism, Password};
-use crate::{ConfigError, Given, TriggerInput};
+use crate::{ConfigError, Given, Secret, TriggerInput};
 
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----";
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nBBBB\n-----END PRIVATE KEY-----";

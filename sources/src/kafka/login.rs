@@ -231,7 +231,7 @@ fn password(
 
 fn bearer(metadata: &mut Metadata<'_>, ca: Option<&str>) -> Option<Login> {
     // The brokers may be trusted unverified, whoever is given the client's secret may not.
-    let tls = crate::http::Tls { ca: ca.map(Secret::new), ..crate::http::Tls::default() };
+    let tls = Tls { ca: ca.map(Secret::new), ..Tls::default() };
     let scopes = metadata.optional(OAUTH[1]);
     let extensions = extensions(metadata);
     let oauth = by_names(metadata, &tls, &NAMES, scopes);

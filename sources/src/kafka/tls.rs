@@ -2,21 +2,16 @@
 
 use std::sync::Arc;
 
-use pkcs8::EncryptedPrivateKeyInfo;
-use pkcs8::pkcs5::EncryptionScheme;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use windlass_decision::FailureKind;
 
 use super::config::Tls;
 use super::outcome::Problem;
-use crate::Secret;
-
-/// A key that is stretched more often than this would keep a processor busy for seconds.
-const MAX_ITERATIONS: u32 = 10_000_000;
+use crate::{Secret, private_key};
 
 /// Reads the certificates. Takes some milliseconds, and longer with an encrypted key: not for a task that others wait for.
 pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>, Problem> {
@@ -32,7 +27,8 @@ pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>, Problem> {
     let config = match (&tls.cert, &tls.key) {
         (Some(cert), Some(key)) => {
             let chain = certificates(cert, "metadata.cert")?;
-            let key = private_key(key, tls.key_password.as_ref())?;
+            let key = private_key::read(key, tls.key_password.as_ref());
+            let key = key.map_err(|(field, message)| problem(field, message))?;
             let refused =
                 |_| problem("metadata.key", "cert and key cannot be used together; give the key of that certificate");
             builder.with_client_auth_cert(chain, key).map_err(refused)?
@@ -65,31 +61,6 @@ fn certificates(pem: &Secret, field: &'static str) -> Result<Vec<CertificateDer<
         .ok()
         .filter(|certificates| !certificates.is_empty())
         .ok_or_else(|| problem(field, "the certificate cannot be read; give it as PEM"))
-}
-
-fn private_key(pem: &Secret, password: Option<&Secret>) -> Result<PrivateKeyDer<'static>, Problem> {
-    let bad = || problem("metadata.key", "the private key cannot be read; give it as PEM (PKCS#8, PKCS#1 or SEC1)");
-    if !pem.expose().contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
-        return PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()).map_err(|_| bad());
-    }
-    let from = pem.expose().find("-----BEGIN ENCRYPTED").unwrap_or(0);
-    let (_, document) =
-        pkcs8::SecretDocument::from_pem(pem.expose().get(from..).unwrap_or("").trim()).map_err(|_| bad())?;
-    let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes()).map_err(|_| bad())?;
-    let modest = match &encrypted.encryption_algorithm {
-        EncryptionScheme::Pbes2(parameters) => {
-            parameters.kdf.pbkdf2().is_some_and(|kdf| kdf.iteration_count <= MAX_ITERATIONS)
-        }
-        _ => false,
-    };
-    if !modest {
-        let message = "the private key is encrypted in a way that is not supported; \
-                       convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -in old.pem -out new.pem";
-        return Err(problem("metadata.key", message));
-    }
-    let wrong = |_| problem("metadata.keyPassword", "keyPassword does not open the private key; correct it");
-    let plain = encrypted.decrypt(password.map_or("", Secret::expose)).map_err(wrong)?;
-    Ok(PrivatePkcs8KeyDer::from(plain.as_bytes().to_vec()).into())
 }
 
 /// Takes any certificate, as `unsafeSsl` asks; the handshake's signatures are still checked.

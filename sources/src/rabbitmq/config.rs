@@ -5,8 +5,8 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::host::{self, Host};
-use crate::http::certificates;
-pub use crate::http::{Endpoint, Tls};
+pub use crate::http::{Endpoint, OAuth, Tls};
+use crate::http::{OAUTH_KEYS, certificates, key_password, oauth};
 use crate::metadata::normalised;
 use crate::{Metadata, Parsed, Secret};
 
@@ -41,6 +41,8 @@ pub struct Connection {
     pub username: Option<String>,
     /// The password.
     pub password: Option<Secret>,
+    /// Who hands out tokens to show instead. Never set with AMQP.
+    pub oauth: Option<OAuth>,
     /// Certificates.
     pub tls: Tls,
     /// How long one HTTP request may take; `None` means 3 s. Never set with AMQP.
@@ -162,6 +164,7 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
     let activation = metadata.number("activationValue", false).unwrap_or(0.0);
     let (username, password) = credentials(metadata, host.as_ref());
     let tls = tls(metadata, host.as_ref(), over_amqp);
+    let oauth = tokens(metadata, &tls, over_amqp, username.is_some());
     let vhost_name = metadata.optional("vhostName");
     let exclude_unacknowledged = metadata.flag("excludeUnacknowledged");
     if exclude_unacknowledged && over_amqp {
@@ -185,6 +188,7 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
             vhost: vhost_name.map_or(host.vhost, str::to_owned),
             username,
             password,
+            oauth,
             tls,
             timeout,
         }),
@@ -204,10 +208,8 @@ fn metric_name(queue: &str) -> String {
 
 /// Keys that exist in KEDA and have no counterpart here yet.
 fn refuse_unsupported(metadata: &mut Metadata<'_>) {
-    for key in ["workloadIdentityResource", "authModes", "oauthTokenURI", "scopes", "clientID", "clientSecret"] {
-        metadata.unsupported(key, "give a username and a password instead of a token");
-    }
-    metadata.unsupported("keyPassword", "give the private key without a password, in a Secret");
+    metadata
+        .unsupported("workloadIdentityResource", "give a username and a password, or a client of another token server");
     metadata.no_effect("metricName", "the metric is named after the queue");
 }
 
@@ -251,9 +253,33 @@ fn credentials(metadata: &mut Metadata<'_>, host: Option<&Host>) -> (Option<Stri
     }
 }
 
+/// Who hands out tokens, where the trigger is given that: by `oauth2` of its authentication, say.
+fn tokens(metadata: &mut Metadata<'_>, tls: &Tls, over_amqp: bool, has_user: bool) -> Option<OAuth> {
+    const URI: &str = "oauthTokenURI";
+    let named = metadata.choice("authModes", &[("oauth", ())]).is_some();
+    if metadata.optional(URI).is_none() && !named {
+        for key in OAUTH_KEYS {
+            metadata.optional(key);
+            if metadata.is_public(key) {
+                metadata.no_effect(key, "it belongs to oauthTokenURI");
+            }
+        }
+        return None;
+    }
+    let key = if named { "authModes" } else { URI };
+    if over_amqp {
+        let fix = "use an http:// or https:// host (port 15672 by default), or give a username and a password";
+        metadata.error(key, "tokens are shown to the management API only", fix);
+    } else if has_user {
+        metadata.error(key, "excludes a user with a password", "remove username and password, within host too");
+    }
+    oauth(metadata, tls)
+}
+
 fn tls(metadata: &mut Metadata<'_>, host: Option<&Host>, over_amqp: bool) -> Tls {
     let written = metadata.choice("tls", &[("disable", false), ("enable", true)]);
     let found = certificates(metadata);
+    let found = Tls { key_password: key_password(metadata, &found), ..found };
     if found.unsafe_ssl && over_amqp {
         let fix = "remove it and give the authority of the broker's certificate as ca";
         metadata.error("unsafeSsl", "is for the management API only", fix);

@@ -1,20 +1,21 @@
 //! Figures from the management API: counts with unacknowledged messages, rates, and several queues by regular expression.
 //! Never follows a redirect (the credentials would go with it) and never repeats an answer's body.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::StatusCode;
+use tokio::sync::OnceCell;
 use url::Url;
 use windlass_decision::{FailureKind, Outcome};
 
 use super::config::{Connection, Query, Selection};
 use super::figures::{self, Listing, Queue};
 use super::outcome::{Problem, no_such_queue};
-use crate::http::{Client, Request, Trouble, each};
-use crate::{Dependencies, Upstream};
+use crate::http::{self, Auth, Client, Request, Tokens, Trouble, ask_as, each};
+use crate::{Dependencies, Secret, Upstream};
 
 /// What one request may take where the trigger names no `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -28,7 +29,9 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove
 pub(super) struct Http {
     connection: Connection,
     dependencies: Dependencies,
-    client: OnceLock<Result<Arc<Client>, Trouble>>,
+    auth: Auth,
+    tokens: Tokens,
+    client: OnceCell<Arc<Client>>,
 }
 
 /// Why a query has no figure.
@@ -45,9 +48,27 @@ impl From<Problem> for NoFigure {
     }
 }
 
+impl From<http::NoFigure> for NoFigure {
+    fn from(none: http::NoFigure) -> Self {
+        match none {
+            http::NoFigure::Failed(problem) => Self::Failed(problem.into()),
+            http::NoFigure::Absent(problem) => Self::Absent(problem.into()),
+        }
+    }
+}
+
 impl Http {
     pub(super) fn new(connection: Connection, dependencies: Dependencies) -> Self {
-        Self { connection, dependencies, client: OnceLock::new() }
+        let password = connection.password.clone().unwrap_or_else(|| Secret::new(""));
+        let basic = connection.username.clone().map(|user| (user, password));
+        let auth = Auth { basic, oauth: connection.oauth.clone(), ..Auth::default() };
+        Self { connection, dependencies, auth, tokens: Tokens::default(), client: OnceCell::new() }
+    }
+
+    async fn open(&self) -> Result<Arc<Client>, Problem> {
+        let Connection { endpoint, tls, .. } = &self.connection;
+        let tls = tls.opened().await.map_err(|(field, message)| Problem::new(FailureKind::Tls, field, message))?;
+        self.dependencies.network.client(endpoint, &tls).map_err(|trouble| self.problem(trouble))
     }
 
     async fn read_all(&self, queries: Vec<&Query>) -> Vec<Outcome> {
@@ -93,15 +114,15 @@ impl Http {
     /// The body of `/api/queues/<vhost><rest>`.
     async fn get(&self, query: &Query, rest: &str, limit: usize) -> Result<Vec<u8>, NoFigure> {
         let connection = &self.connection;
-        let client = || self.dependencies.network.client(&connection.endpoint, &connection.tls);
-        let client = self.client.get_or_init(client).as_ref().map_err(|trouble| self.problem(trouble.clone()))?;
+        let client = self.client.get_or_try_init(|| self.open()).await?;
         let base = connection.endpoint.base();
         let url = format!("{base}/api/queues/{}{rest}", escaped(&connection.vhost));
         let url = Url::parse(&url).map_err(|_| self.problem(Trouble::Unusable))?;
-        let basic = connection.username.as_deref().map(|user| (user, connection.password.as_ref()));
         let time = connection.timeout.unwrap_or(DEFAULT_TIMEOUT);
-        let request = Request { url, basic, headers: Vec::new(), time, limit };
-        let (status, body) = client.get(request).await.map_err(|trouble| self.problem(trouble))?;
+        let request = Request { url, basic: None, headers: Vec::new(), time, limit };
+        let trouble = |trouble| http::NoFigure::from(http::Problem::from(self.problem(trouble)));
+        let whose = (&self.auth, &self.tokens);
+        let (status, body) = ask_as(whose, (client, &self.dependencies.network), &request, trouble).await?;
         self.check(query, status)?;
         Ok(body)
     }
@@ -121,22 +142,31 @@ impl Http {
                     Err(NoFigure::Absent(Problem::new(FailureKind::NotFound, "metadata.vhostName", message)))
                 }
             },
-            StatusCode::UNAUTHORIZED => match &connection.username {
-                Some(user) => {
+            StatusCode::UNAUTHORIZED => match (&connection.username, &connection.oauth) {
+                (_, Some(oauth)) => {
+                    let message = format!(
+                        "the management API takes no token of the client {:?}; check scopes, and that the broker trusts the token server \
+                         (rabbitmq_auth_backend_oauth2)",
+                        oauth.client_id
+                    );
+                    Err(Problem::new(FailureKind::Unauthorised, "metadata.oauthTokenURI", message).into())
+                }
+                (Some(user), None) => {
                     let message = format!(
                         "the management API refused user {user:?}; check user and password in host, or in the Secret they come \
                          from, and that the user has the tag management and access to the virtual host {vhost:?}"
                     );
                     Err(Problem::new(FailureKind::Unauthorised, "metadata.host", message).into())
                 }
-                None => {
+                (None, None) => {
                     let message =
                         "the management API wants credentials; write them into host, or give username and password";
                     Err(Problem::new(FailureKind::Unauthorised, "metadata.host", message).into())
                 }
             },
             StatusCode::FORBIDDEN => {
-                let user = connection.username.as_deref().unwrap_or_default();
+                let client = connection.oauth.as_ref().map(|oauth| oauth.client_id.as_str());
+                let user = connection.username.as_deref().or(client).unwrap_or_default();
                 let message = format!(
                     "user {user:?} may not read the queues of the virtual host {vhost:?}; give it the tag monitoring and a permission there"
                 );

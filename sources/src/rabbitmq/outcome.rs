@@ -3,6 +3,7 @@
 use windlass_decision::{Activity, Clock, Failure, FailureKind, Outcome, Sample};
 
 use super::config::Connection;
+use crate::http;
 
 /// Why something was not read, without a time yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +11,18 @@ pub(super) struct Problem {
     pub(super) kind: FailureKind,
     pub(super) field: Option<&'static str>,
     pub(super) message: String,
+}
+
+impl From<http::Problem> for Problem {
+    fn from(problem: http::Problem) -> Self {
+        Self::new(problem.kind, problem.field, problem.message)
+    }
+}
+
+impl From<Problem> for http::Problem {
+    fn from(problem: Problem) -> Self {
+        Self::new(problem.kind, problem.field.unwrap_or("metadata.host"), problem.message)
+    }
 }
 
 impl Problem {
@@ -43,7 +56,7 @@ impl Problem {
     }
 
     /// The address is not one that may be connected to.
-    pub(super) fn denied(connection: &Connection, denied: crate::http::Denied) -> Self {
+    pub(super) fn denied(connection: &Connection, denied: http::Denied) -> Self {
         Self::new(FailureKind::Unreachable, "metadata.host", denied.sentence(&connection.endpoint))
     }
 

@@ -235,7 +235,9 @@ async fn secured<S>(connection: &Connection, stream: AsyncTcpStream<S>) -> Resul
 where
     S: futures::AsyncRead + futures::AsyncWrite + Send + Unpin + 'static,
 {
-    let settings = connection.clone();
+    let opened = connection.tls.opened().await;
+    let tls = opened.map_err(|(field, message)| Problem::new(FailureKind::Tls, field, message))?;
+    let settings = Connection { tls, ..connection.clone() };
     let connector = tokio::task::spawn_blocking(move || connector(&settings))
         .await
         .unwrap_or_else(|_| Err(io::Error::other("the certificates could not be read")));

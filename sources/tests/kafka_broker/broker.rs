@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::tokens::Issuer;
+use crate::token_server::Issuer;
+use crate::tokens::jwks;
 
 /// With an empty cache the broker is fetched first.
 const READY_WITHIN: Duration = Duration::from_secs(300);
@@ -46,7 +47,7 @@ impl Broker {
         let shared = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         certificates(&shared.path().join("pki"));
         let issuer = Issuer::new();
-        fs::write(shared.path().join("pki/jwks.json"), issuer.keys()).expect("written");
+        fs::write(shared.path().join("pki/jwks.json"), jwks(&issuer)).expect("written");
         let first = free_ports(nodes);
         let start = |node| {
             let place = Place { node, nodes, base: first + 10 * (node - 1) };

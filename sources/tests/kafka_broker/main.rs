@@ -4,6 +4,8 @@
 mod broker;
 mod client;
 mod moves;
+#[path = "../common/token_server.rs"]
+mod token_server;
 mod tokens;
 
 use std::collections::BTreeMap;

@@ -1,13 +1,17 @@
 //! A private RabbitMQ on loopback: started, frozen, thawed, killed and restarted by the test.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::token_server::Issuer;
 
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
@@ -16,6 +20,8 @@ pub struct Broker {
     directory: TempDir,
     base: u16,
     child: Child,
+    /// Whose tokens it takes.
+    pub issuer: Issuer,
 }
 
 impl Broker {
@@ -23,9 +29,11 @@ impl Broker {
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         certificates(&directory.path().join("pki"));
+        let issuer = Issuer::new();
+        fs::write(directory.path().join("pki/issuer.pem"), public_key(&issuer)).expect("written");
         let base = free_ports();
         let child = spawn(directory.path(), base);
-        let mut broker = Self { directory, base, child };
+        let mut broker = Self { directory, base, child, issuer };
         broker.ready().await;
         broker
     }
@@ -50,7 +58,17 @@ impl Broker {
 
     /// The authority of the broker's certificate, as PEM.
     pub fn ca(&self) -> String {
-        fs::read_to_string(self.directory.path().join("pki/ca.crt")).expect("the authority")
+        self.pem("ca.crt")
+    }
+
+    /// A file of the folder with the certificates, as PEM.
+    pub fn pem(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).expect("a certificate or key")
+    }
+
+    /// Where that file is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join("pki").join(name)
     }
 
     /// Stops it in its tracks, as a machine that hangs: all its threads stand when this returns.
@@ -108,7 +126,9 @@ impl Broker {
         let client = reqwest::Client::new();
         loop {
             let answer = client.get(&url).basic_auth("guest", Some("guest")).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
+            // The management API may answer before there is a listener for AMQP.
+            let listens = [self.amqp(), self.amqps()].map(|port| TcpStream::connect(("127.0.0.1", port)).is_ok());
+            if answer.is_ok_and(|answer| answer.status().is_success()) && listens == [true; 2] {
                 return;
             }
             let ended = self.child.try_wait().expect("the broker's state");
@@ -142,6 +162,7 @@ fn spawn(directory: &Path, base: u16) -> Child {
         .args(["--pdeathsig", "KILL", "bash"])
         .arg(script)
         .args([directory.to_path_buf(), directory.join("pki"), PathBuf::from(base.to_string())])
+        .env("OAUTH", directory.join("pki/issuer.pem"))
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a log file"))
         .stderr(log)
@@ -155,6 +176,14 @@ fn free_ports() -> u16 {
         .map(|attempt| 21_000 + (u16::try_from(std::process::id() % 1000).expect("small") + attempt * 7) % 1000 * 10)
         .find(|base| (1..=6).all(|offset| TcpListener::bind(("127.0.0.1", base + offset)).is_ok()))
         .expect("six free ports in a row")
+}
+
+/// The public key as PEM: that of a P-256 point (RFC 5480).
+fn public_key(issuer: &Issuer) -> String {
+    const P256: &str = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
+    let head = (0..P256.len()).step_by(2).map(|at| u8::from_str_radix(&P256[at..at + 2], 16).expect("hex"));
+    let der: Vec<u8> = head.chain(issuer.point().iter().copied()).collect();
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der))
 }
 
 /// An authority and a certificate for localhost: `ca.crt`, `adapter.crt`, `adapter.key`.

@@ -2,6 +2,9 @@
 //! seconds to start; the last ones freeze and kill it.
 
 mod broker;
+mod logins;
+#[path = "../common/token_server.rs"]
+mod token_server;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -124,6 +127,8 @@ async fn a_real_broker_is_read_right_whatever_happens_to_it() {
     a_missing_queue_leaves_its_neighbours_alone(&broker).await;
     many_queues_share_one_connection(&broker, &channel).await;
     the_management_api_gives_the_same(&broker, &channel).await;
+    logins::the_management_api_takes_tokens(&broker).await;
+    logins::an_encrypted_key_is_opened(&broker).await;
     drop(channel);
     drop(setup);
     a_frozen_broker_is_a_timeout_and_heals(&broker).await;
@@ -317,6 +322,8 @@ async fn the_management_api_gives_the_same(broker: &Broker, channel: &Channel) {
     read_until(&*upstream, &[odd], patience, |outcomes| match &outcomes[0] {
         Outcome::Absent(_) => false,
         Outcome::Ok(sample) => sample.value == 4.0,
+        // RabbitMQ 3.10 says so now and then while it puts a new queue's figures together.
+        Outcome::Failed(failure) if failure.message.contains("status 500") => false,
         Outcome::Failed(failure) => panic!("{failure:?}"),
     })
     .await;
