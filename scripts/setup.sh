@@ -52,4 +52,5 @@ if [ -n "$go_found" ] && at_least "$go_found" 1.21 && [ "$(go env GOTOOLCHAIN 2>
 need cargo "$(cargo --version 2>/dev/null | cut -d' ' -f2 || true)" "$rust" "https://rustup.rs; rustup takes the version from rust-toolchain.toml"
 need go "$go_found" "$go_wanted" "https://go.dev/dl"
 need java "$(java -version 2>&1 | sed -n 's/.*version "\([^"]*\)".*/\1/p' || true)" 17 "apt-get install openjdk-17-jdk-headless"
+need javac "$(javac -version 2>&1 | sed -n 's/^javac //p' || true)" 17 "apt-get install openjdk-17-jdk-headless"
 exit "$bad"
