@@ -70,6 +70,13 @@ impl fmt::Display for Credential {
 pub(crate) const KEYS: [&str; 5] =
     ["awsAccessKeyID", "awsAccessKeyId", "awsSecretAccessKey", "awsSessionToken", "awsRoleArn"];
 
+/// Whether anything says as whom AWS is asked.
+pub(crate) fn is_given(metadata: &mut Metadata<'_>) -> bool {
+    let operator = metadata.optional("identityOwner").is_some_and(|owner| owner.eq_ignore_ascii_case("operator"));
+    let keys = KEYS.map(|key| metadata.optional(key).is_some());
+    operator || keys.contains(&true) || metadata.input().given.identity != PodIdentity::None
+}
+
 /// Reads the credential. A pod identity of the authentication comes before all keys, `identityOwner: operator` next: the
 /// order of KEDA.
 pub(crate) fn parse(metadata: &mut Metadata<'_>) -> Option<Credential> {

@@ -12,22 +12,23 @@ use aws_config::sts::AssumeRoleProvider;
 use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, Result, SharedCredentialsProvider, future};
 
-use tokio::sync::{Mutex, OnceCell};
-use tokio::time::timeout;
+use futures::FutureExt;
 use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 use windlass_decision::FailureKind;
 
 use super::credential::{Base, Credential, Keys, Role};
 use super::problem::not_had;
+use crate::token::Token;
 
 /// How AWS's own logs name the sessions.
 const SESSION: &str = "windlass";
 /// Where IRSA leaves the pod's token.
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+/// A credential that never ends is looked for anew after so long.
+const ENDLESS: Duration = Duration::from_hours(1);
 /// A credential that ends sooner than this is not used any more.
 const RENEWED_BEFORE: Duration = Duration::from_secs(60);
 
@@ -82,10 +83,7 @@ impl ProvideCredentials for Identity {
 
 /// The credential of one upstream that signs for itself, kept until it ends.
 #[derive(Debug, Default)]
-pub(crate) struct Keeper {
-    identity: OnceCell<Identity>,
-    kept: Mutex<Option<Credentials>>,
-}
+pub(crate) struct Keeper(Token<Credentials, (FailureKind, String)>);
 
 impl Keeper {
     /// The credential, within `time`; or what kind of failure it is that there is none, and a sentence about it.
@@ -96,28 +94,24 @@ impl Keeper {
         now: SystemTime,
         time: Duration,
     ) -> std::result::Result<Credentials, (FailureKind, String)> {
-        // One asks, the others wait for what it is given.
-        let mut kept = self.kept.lock().await;
-        let lasts = |kept: &Credentials| kept.expiry().is_none_or(|end| end > now + RENEWED_BEFORE);
-        if let Some(kept) = kept.as_ref().filter(|kept| lasts(kept)) {
-            return Ok(kept.clone());
-        }
-        let ask = async {
-            let identity = self.identity.get_or_init(|| Identity::of(credential, region)).await;
-            identity.provide_credentials().await
+        let whose = credential.clone();
+        let late = move || (FailureKind::Timeout, super::problem::late(&whose));
+        let (credential, region) = (credential.clone(), region.to_owned());
+        let ask = || async move {
+            let given = Identity::of(&credential, &region).await.provide_credentials().await.map_err(|error| {
+                let other = || (FailureKind::Unauthorised, format!("AWS does not hand out {credential}"));
+                not_had(&credential, &error).unwrap_or_else(other)
+            })?;
+            let lasts = given.expiry().map_or(ENDLESS, |end| end.duration_since(now).unwrap_or_default());
+            Ok((given, lasts.saturating_sub(RENEWED_BEFORE)))
         };
         // The SDK logs what it is answered, and that may hold a credential.
-        let given = timeout(time, ask.with_subscriber(NoSubscriber::default())).await;
-        let given = given.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(time))).map_err(|error| {
-            let other = || (FailureKind::Unauthorised, format!("AWS does not hand out {credential}"));
-            not_had(credential, &error).unwrap_or_else(other)
-        })?;
-        Ok(kept.insert(given).clone())
+        self.0.get(time, || ask().with_subscriber(NoSubscriber::default()).boxed(), late).await
     }
 
-    /// It was refused: another one may be given.
-    pub(crate) async fn forget(&self) {
-        *self.kept.lock().await = None;
+    /// It was refused. Says whether another one may be given now.
+    pub(crate) fn refused(&self, credentials: &Credentials) -> bool {
+        self.0.refused(credentials)
     }
 }
 

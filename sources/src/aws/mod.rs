@@ -11,7 +11,7 @@ mod region;
 mod sign;
 
 pub use credential::{Base, Credential, Keys, Role};
-pub(crate) use credential::{KEYS, parse};
+pub(crate) use credential::{KEYS, is_given, parse};
 #[cfg(feature = "connect")]
 pub(crate) use identity::{Identity, Keeper};
 #[cfg(feature = "connect")]

@@ -73,7 +73,8 @@ pub(crate) fn parse(metadata: &mut Metadata<'_>, tls: &Tls) -> Option<OAuth> {
     oauth.filter(|_| sound).map(|oauth| OAuth { parameters, ..oauth })
 }
 
-/// Reads the server, the client and its secret from the keys of these names; `scopes` stand with commas or spaces.
+/// Reads the server, the client and its secret from the keys of these names; of `tls` only the authorities count, and `scopes` stand
+/// with commas or spaces.
 pub(crate) fn by_names(
     metadata: &mut Metadata<'_>,
     tls: &Tls,
@@ -86,7 +87,8 @@ pub(crate) fn by_names(
     let scopes = scopes.unwrap_or_default().split([',', ' ']).map(str::trim).filter(|scope| !scope.is_empty());
     let (url, endpoint) = found?;
     let target = target(&url);
-    let tls = if endpoint.tls { Tls { cert: None, key: None, ..tls.clone() } } else { Tls::default() };
+    // Whoever may be trusted unverified, the client's secret goes to nobody unverified.
+    let tls = if endpoint.tls { Tls { ca: tls.ca.clone(), ..Tls::default() } } else { Tls::default() };
     Some(OAuth {
         endpoint,
         target: Secret::new(target),
@@ -130,9 +132,11 @@ pub(crate) use asking::{Tokens, ask_as};
 
 #[cfg(feature = "connect")]
 mod asking {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
+    use futures::FutureExt;
     use reqwest::StatusCode;
     use serde_json::Value;
     use url::Url;
@@ -142,7 +146,7 @@ mod asking {
     use super::{Names, OAuth};
     use crate::Secret;
     use crate::http::{Auth, Client, Endpoint, NetworkPolicy, NoFigure, Problem, Request, Site, Trouble};
-    use crate::token::Token;
+    use crate::token::{PATIENCE, Token};
 
     /// Servers answer with some hundred bytes, or some thousand.
     const MAX_BYTES: usize = 256 << 10;
@@ -154,9 +158,9 @@ mod asking {
     /// The token of one upstream.
     #[derive(Debug, Default)]
     pub(crate) struct Tokens {
-        header: Token<NoFigure>,
+        header: Token<Secret, NoFigure>,
         /// The server takes the client's secret in the body, and not as a header.
-        in_body: AtomicBool,
+        in_body: Arc<AtomicBool>,
     }
 
     /// Sends `request` as whom `auth` says. With OAuth, a token is the header `Authorization`, and a new one is asked for where
@@ -181,51 +185,50 @@ mod asking {
             client.get(request).await.map_err(&trouble)
         };
         let Some(oauth) = &auth.oauth else { return send(None).await };
-        let (header, is_new) = tokens.header(oauth, network, time).await?;
+        // Half of the time, so that whoever hands out tokens is told apart from whoever takes them.
+        let header = tokens.header(oauth, network, time / 2).await?;
         let answer = send(Some(header.clone())).await?;
-        if answer.0 != StatusCode::UNAUTHORIZED {
+        if answer.0 != StatusCode::UNAUTHORIZED || !tokens.refused(&header) {
             return Ok(answer);
         }
-        tokens.refused(&header).await;
-        if is_new {
-            return Ok(answer);
-        }
-        let (header, _) = tokens.header(oauth, network, time).await?;
-        send(Some(header)).await
+        send(Some(tokens.header(oauth, network, time / 2).await?)).await
     }
 
     impl Tokens {
-        /// A header with a token that is good, and whether it was asked for just now.
+        /// A header with a token that is good, within `time`.
         pub(crate) async fn header(
             &self,
             oauth: &OAuth,
             network: &NetworkPolicy,
             time: Duration,
-        ) -> Result<(Secret, bool), NoFigure> {
-            self.header.get(async || Ok(oauth.ask(network, time, &self.in_body).await?)).await
+        ) -> Result<Secret, NoFigure> {
+            let (whom, network, in_body) = (oauth.clone(), network.clone(), Arc::clone(&self.in_body));
+            let ask = || async move { Ok(whom.ask(&network, &in_body).await?) }.boxed();
+            let (endpoint, field) = (oauth.endpoint.clone(), oauth.names.uri.1);
+            let late = move || {
+                let message =
+                    format!("the token server at {endpoint} did not answer in time; check its load and the network");
+                NoFigure::Failed(Problem::new(FailureKind::Timeout, field, message))
+            };
+            self.header.get(time, ask, late).await
         }
 
-        /// The header was not taken: it is not used again.
-        pub(crate) async fn refused(&self, header: &Secret) {
-            self.header.refused(header).await;
+        /// The header was not taken. Says whether another one may be had.
+        pub(crate) fn refused(&self, header: &Secret) -> bool {
+            self.header.refused(header)
         }
     }
 
     impl OAuth {
         /// A header with a new token, and how long it is to be used.
-        async fn ask(
-            &self,
-            network: &NetworkPolicy,
-            time: Duration,
-            in_body: &AtomicBool,
-        ) -> Result<(Secret, Duration), Problem> {
+        async fn ask(&self, network: &NetworkPolicy, in_body: &AtomicBool) -> Result<(Secret, Duration), Problem> {
             let site = Site { what: "the token server", place: &self.endpoint, field: self.names.uri.1 };
             let first = in_body.load(Ordering::Relaxed);
-            let mut answer = self.post(network, time, first).await.map_err(|found| site.trouble(found))?;
+            let mut answer = self.post(network, first).await.map_err(|found| site.trouble(found))?;
             let is_refused = |status| matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
             if is_refused(answer.0) {
                 // Servers may know one way only, and none says which.
-                let other = self.post(network, time, !first).await.map_err(|found| site.trouble(found))?;
+                let other = self.post(network, !first).await.map_err(|found| site.trouble(found))?;
                 if other.0.is_success() {
                     in_body.store(!first, Ordering::Relaxed);
                     answer = other;
@@ -246,19 +249,14 @@ mod asking {
             }
         }
 
-        async fn post(
-            &self,
-            network: &NetworkPolicy,
-            time: Duration,
-            in_body: bool,
-        ) -> Result<(StatusCode, Vec<u8>), Trouble> {
+        async fn post(&self, network: &NetworkPolicy, in_body: bool) -> Result<(StatusCode, Vec<u8>), Trouble> {
             let client = network.client(&self.endpoint, &self.tls)?;
             let url = format!("{}{}", self.endpoint.base(), self.target.expose());
             let url = Url::parse(&url).map_err(|_| Trouble::Unusable)?;
             let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
             let (id, secret) = (encoded(&self.client_id), Secret::new(encoded(self.client_secret.expose())));
             let basic = (!in_body).then_some((id.as_str(), Some(&secret)));
-            let request = Request { url, basic, headers: Vec::new(), time, limit: MAX_BYTES };
+            let request = Request { url, basic, headers: Vec::new(), time: PATIENCE, limit: MAX_BYTES };
             client.post_form(request, self.form(in_body)).await
         }
     }

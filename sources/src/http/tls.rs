@@ -58,7 +58,8 @@ pub(crate) fn key_password(metadata: &mut Metadata<'_>, tls: &Tls) -> Option<Sec
 impl Tls {
     /// The same with its key opened, which takes long enough to be done aside.
     pub(crate) async fn opened(&self) -> Result<Self, crate::private_key::Unusable> {
-        let (Some(key), Some(password)) = (self.key.clone(), self.key_password.clone()) else {
+        let encrypted = self.key.clone().filter(|key| key.expose().contains("BEGIN ENCRYPTED"));
+        let (Some(key), Some(password)) = (encrypted, self.key_password.clone()) else {
             return Ok(self.clone());
         };
         let open = move || {

@@ -14,13 +14,10 @@ use super::login::Iam;
 use super::outcome::Problem;
 use crate::Secret;
 use crate::aws::{self, Keeper};
-use crate::http::{self, NetworkPolicy, NoFigure, OAuth, Tokens};
-use crate::token::Token;
+use crate::http::{NetworkPolicy, NoFigure, OAuth, Tokens};
 
 /// How long a signature is good. MSK takes none that is good for longer.
 const SIGNED_FOR: Duration = Duration::from_secs(900);
-/// How long it is used: clocks differ, and a broker may ask for another look at it.
-const USED_FOR: Duration = Duration::from_secs(600);
 
 /// The tokens of one cluster's triggers, kept between its connections.
 #[derive(Debug)]
@@ -29,45 +26,48 @@ pub(super) struct Wallet {
     clock: Arc<dyn Clock>,
     handed_out: Tokens,
     keeper: Keeper,
-    signed: Token<Problem>,
 }
 
 impl Wallet {
     pub(super) fn new(network: Arc<NetworkPolicy>, clock: Arc<dyn Clock>) -> Self {
-        let (handed_out, keeper, signed) = Default::default();
-        Self { network, clock, handed_out, keeper, signed }
+        let (handed_out, keeper) = Default::default();
+        Self { network, clock, handed_out, keeper }
     }
 
-    /// A token of a server, as a header `Authorization` would hold it, and whether it was asked for just now. `time` is how long
-    /// that may take.
-    pub(super) async fn handed_out(&self, oauth: &OAuth, time: Duration) -> Result<(Secret, bool), Problem> {
-        self.handed_out.header(oauth, &self.network, time).await.map_err(|none| from_http(oauth, none))
+    /// A token of a server, as a header `Authorization` would hold it, within `time`.
+    pub(super) async fn handed_out(&self, oauth: &OAuth, time: Duration) -> Result<Secret, Problem> {
+        self.handed_out.header(oauth, &self.network, time).await.map_err(|none| {
+            let (NoFigure::Failed(problem) | NoFigure::Absent(problem)) = none;
+            Problem::of_login(problem.kind, problem.field, problem.message)
+        })
     }
 
-    /// The same, signed by an identity of AWS.
-    pub(super) async fn signed(&self, iam: &Iam, time: Duration) -> Result<(Secret, bool), Problem> {
-        self.signed.get(async || self.sign(iam, time).await).await
-    }
-
-    /// A broker did not take it.
-    pub(super) async fn refused(&self, header: &Secret) {
-        self.handed_out.refused(header).await;
-        self.signed.refused(header).await;
-        self.keeper.forget().await;
-    }
-
-    async fn sign(&self, iam: &Iam, time: Duration) -> Result<(Secret, Duration), Problem> {
-        let field = iam.credential.field();
+    /// The same, signed by an identity of AWS. What it was signed by is given too.
+    pub(super) async fn signed(&self, iam: &Iam, time: Duration) -> Result<(Secret, Credentials), Problem> {
         let now = SystemTime::from(self.clock.now());
-        let credential = self.keeper.get(&iam.credential, &iam.region, now, time).await;
-        let credential = credential.map_err(|(kind, message)| Problem::new(kind, field, message))?;
-        let token = signed(&credential, iam, now).ok_or_else(|| {
+        let problem = |(kind, message): (FailureKind, String)| Problem::of_login(kind, iam.credential.field(), message);
+        let credentials = self.keeper.get(&iam.credential, &iam.region, now, time).await.map_err(problem)?;
+        let token = signed(&credentials, iam, now).ok_or_else(|| {
             let message = format!("no token could be signed by {}; check its keys", iam.credential);
-            Problem::new(FailureKind::BadAnswer, field, message)
+            problem((FailureKind::BadAnswer, message))
         })?;
-        let left = credential.expiry().map_or(USED_FOR, |end| end.duration_since(now).unwrap_or_default());
-        Ok((Secret::new(format!("Bearer {token}")), USED_FOR.min(left)))
+        Ok((Secret::new(format!("Bearer {token}")), credentials))
     }
+
+    /// A broker did not take it. Says whether another one may be had now.
+    pub(super) fn refused(&self, shown: &Shown) -> bool {
+        match shown {
+            Shown::Token(header) => self.handed_out.refused(header),
+            Shown::Signature(credentials) => self.keeper.refused(credentials),
+        }
+    }
+}
+
+/// What a login was by: a token of a server, or a signature by these.
+#[derive(Debug)]
+pub(super) enum Shown {
+    Token(Secret),
+    Signature(Credentials),
 }
 
 /// A token as MSK takes it: the URL of a request for leave to connect, signed (Signature Version 4, in the query string) and never
@@ -78,19 +78,6 @@ fn signed(credential: &Credentials, iam: &Iam, now: SystemTime) -> Option<String
     let scope = aws::Scope { region, service: "kafka-cluster", now };
     let signed = scope.url(credential, &Url::parse(&url).ok()?, SIGNED_FOR)?;
     Some(URL_SAFE_NO_PAD.encode(format!("{signed}&User-Agent=windlass")))
-}
-
-fn from_http(oauth: &OAuth, none: NoFigure) -> Problem {
-    let (NoFigure::Failed(problem) | NoFigure::Absent(problem)) = none;
-    let http::Problem { kind, field, message } = problem;
-    match kind {
-        FailureKind::Timeout => {
-            let at = &oauth.endpoint;
-            let message = format!("the token server at {at} did not answer in time; check its load and the network");
-            Problem::new(kind, field, message)
-        }
-        _ => Problem::new(kind, field, message),
-    }
 }
 
 /// The first token of the mechanism, and the only one where it is taken.

@@ -240,13 +240,12 @@ impl Brokers {
             Link::open(&self.connection, at, tls.clone(), &self.network, (&self.wallet, time)).await
         };
         let mut link = match open().await {
-            Err(problem) if problem.of_old_token => open().await?,
+            Err(problem) if problem.worth_another => open().await?,
             opened => opened?,
         };
-        let answer = match (link.ask(request).await, link.old_token.take()) {
+        let answer = match (link.ask(request).await, link.shown.take()) {
             // A broker ends the connections of a token that has ended, without a word, however long it takes it for a login.
-            (Err(Broken::Io(_)), Some(token)) => {
-                self.wallet.refused(&token).await;
+            (Err(Broken::Io(_)), Some(shown)) if self.wallet.refused(&shown) => {
                 link = open().await?;
                 link.ask(request).await
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use windlass_decision::FailureKind;
 
-use super::bearer::{self, Wallet};
+use super::bearer::{self, Shown, Wallet};
 use super::config::{Connection, Endpoint};
 use super::link::{Broken, Link};
 use super::login::{Bearer, Login, Mechanism, Password};
@@ -27,27 +27,26 @@ impl Link {
         messages::read_sasl_handshake(&answer)
             .map_err(|malformed| broken(malformed.into()))?
             .map_err(|(code, known)| Problem::mechanism(connection, at, code, &known))?;
-        let (header, is_new, extensions) = match login {
+        let (header, shown, extensions) = match login {
             Login::Password(password) => return self.by_password(connection, at, password).await,
             Login::Bearer(Bearer { oauth, extensions }) => {
-                let (header, is_new) = wallet.handed_out(oauth, time).await?;
-                (header, is_new, &extensions[..])
+                let header = wallet.handed_out(oauth, time).await?;
+                (header.clone(), Shown::Token(header), &extensions[..])
             }
             Login::Iam(iam) if !iam.may_go_to(&at.host) => return Err(Problem::not_of_aws(at, &iam.region)),
             Login::Iam(iam) => {
-                let (header, is_new) = wallet.signed(iam, time).await?;
-                (header, is_new, &[][..])
+                let (header, credentials) = wallet.signed(iam, time).await?;
+                (header, Shown::Signature(credentials), &[][..])
             }
         };
         match self.by_token(connection, at, &bearer::first(&header, extensions)).await {
             Ok(()) => {
-                self.old_token = Some(header).filter(|_| !is_new);
+                self.shown = Some(shown);
                 Ok(())
             }
             Err(mut problem) if problem.kind == FailureKind::Unauthorised => {
-                // It is not used again. One that was good before may have been revoked: a new one may be taken.
-                wallet.refused(&header).await;
-                problem.of_old_token = !is_new;
+                // It may have been revoked.
+                problem.worth_another = wallet.refused(&shown);
                 Err(problem)
             }
             Err(problem) => Err(problem),
@@ -60,8 +59,10 @@ impl Link {
             return Ok(());
         }
         // The broker says why not, and then that the login has failed.
-        self.token(connection, at, bearer::UNDERSTOOD).await?;
-        Err(Problem::credentials(connection, at, &String::from_utf8_lossy(&why)))
+        match self.token(connection, at, bearer::UNDERSTOOD).await {
+            Err(problem) if problem.kind == FailureKind::Unauthorised => Err(problem),
+            _ => Err(Problem::credentials(connection, at, discreet(&String::from_utf8_lossy(&why), first))),
+        }
     }
 
     async fn by_password(&mut self, connection: &Connection, at: &Endpoint, login: &Password) -> Result<(), Problem> {
@@ -85,6 +86,29 @@ impl Link {
         let broken = |broken: Broken| broken.problem(connection, at);
         let answer = self.exchange_one(messages::sasl_authenticate(token)).await.map_err(broken)?;
         let answer = messages::read_sasl_authenticate(&answer).map_err(|malformed| broken(malformed.into()))?;
-        answer.map_err(|(_, said)| Problem::credentials(connection, at, &said))
+        answer.map_err(|(_, said)| Problem::credentials(connection, at, discreet(&said, token)))
+    }
+}
+
+/// What a broker says, unless it repeats a part of the token that it was shown.
+fn discreet<'a>(said: &'a str, token: &[u8]) -> &'a str {
+    let shown = String::from_utf8_lossy(token);
+    let mut parts = shown.split(['\0', '\u{1}', ' ', ',', '=']).filter(|part| part.len() > 3 && *part != "Bearer");
+    if parts.any(|part| said.contains(part)) { "" } else { said }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::discreet;
+
+    #[test]
+    fn a_broker_that_repeats_a_token_is_not_repeated() {
+        for (token, said) in
+            [("\0me\0pencil", "wrong password pencil"), ("n,,\u{1}auth=Bearer eyJ0.x\u{1}\u{1}", "no eyJ0.x here")]
+        {
+            assert_eq!(discreet(said, token.as_bytes()), "", "{said}");
+        }
+        let said = "Bearer tokens are not taken by this broker";
+        assert_eq!(discreet(said, b"n,,\x01auth=Bearer eyJ0.x\x01\x01"), said);
     }
 }

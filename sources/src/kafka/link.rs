@@ -11,13 +11,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::bearer::Wallet;
+use super::bearer::{Shown, Wallet};
 use super::codec::Malformed;
 use super::config::{Connection, Endpoint};
 use super::messages::{self, Broker, ByGroup, Call, Commits, Ends, Metadata, Places, Versions, Wanted};
 use super::outcome::Problem;
+use crate::NetworkPolicy;
 use crate::cause::root_cause;
-use crate::{NetworkPolicy, Secret};
 
 /// The largest answer: a request asks for a few thousand partitions, of some hundred bytes each at most.
 const MAX_FRAME: i32 = 64 << 20;
@@ -38,8 +38,8 @@ pub(super) struct Link {
     /// Whether the broker takes many groups in one request (Kafka 3.0 and later).
     many_coordinators: bool,
     many_groups: bool,
-    /// The token that the login was by, if it was not asked for just then: it may end before its server says so.
-    pub(super) old_token: Option<Secret>,
+    /// What the login was by: it may end before whoever handed it out says so.
+    pub(super) shown: Option<Shown>,
 }
 
 /// What is asked of a broker.
@@ -120,7 +120,7 @@ impl Link {
                 Box::new(stream.map_err(|error| refused(&reason(&error)))?)
             }
         };
-        let mut link = Self { stream, correlation: 0, many_coordinators: false, many_groups: false, old_token: None };
+        let mut link = Self { stream, correlation: 0, many_coordinators: false, many_groups: false, shown: None };
         link.greet(connection, at, tokens).await?;
         Ok(link)
     }

@@ -150,7 +150,7 @@ const PROVIDER: &str = "saslTokenProvider";
 const OAUTH: [&str; 3] = ["oauthTokenEndpointUri", "scopes", "oauthExtensions"];
 
 /// What the keys of [`OAuth`] are called here.
-pub(super) const NAMES: Names = Names {
+static NAMES: Names = Names {
     uri: ("oauthTokenEndpointUri", "metadata.oauthTokenEndpointUri"),
     id: ("username", "metadata.username"),
     secret: "password",
@@ -260,7 +260,7 @@ fn extensions(metadata: &mut Metadata<'_>) -> Option<Vec<(String, Secret)>> {
 }
 
 fn iam(metadata: &mut Metadata<'_>, bootstrap: &[Endpoint], tls: Option<&Tls>) -> Option<Login> {
-    metadata.no_effect("awsEndpoint", "tokens are signed here, for the brokers of the region");
+    unused(metadata, &["awsEndpoint"], "tokens are signed here, for the brokers of the region");
     let region = aws::region(metadata, "write the region of the MSK cluster, such as eu-west-1");
     let credential = aws::parse(metadata);
     if tls.is_none() {

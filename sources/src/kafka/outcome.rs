@@ -4,7 +4,7 @@
 use windlass_decision::{Clock, Failure, FailureKind, Outcome};
 
 use super::config::{Connection, Endpoint};
-use super::login::{Login, NAMES};
+use super::login::Login;
 use super::messages::Code;
 use super::vanished::BELIEVED_AFTER;
 use crate::http::Denied;
@@ -16,18 +16,19 @@ pub(super) struct Problem {
     pub(super) field: Option<&'static str>,
     pub(super) message: String,
     absent: bool,
-    /// It is about a token that was good earlier on: with a new one it may go well.
-    pub(super) of_old_token: bool,
+    /// It is the login's, or that of whoever hands out what it needs, and no broker's.
+    of_login: bool,
+    /// With another token it may go well.
+    pub(super) worth_another: bool,
 }
 
 const SERVERS: &str = "metadata.bootstrapServers";
-const TOKEN_SERVER: &str = NAMES.uri.1;
 const TOPIC: &str = "metadata.topic";
 const GROUP: &str = "metadata.consumerGroup";
 
 impl Problem {
     pub(super) fn new(kind: FailureKind, field: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, field: Some(field), message: message.into(), absent: false, of_old_token: false }
+        Self { kind, field: Some(field), message: message.into(), absent: false, of_login: false, worth_another: false }
     }
 
     /// The cluster answered that it is not there.
@@ -118,14 +119,19 @@ impl Problem {
         Self::new(FailureKind::Unauthorised, SERVERS, message)
     }
 
+    /// Whoever hands out what a login needs does not.
+    pub(super) fn of_login(kind: FailureKind, field: &'static str, message: String) -> Self {
+        Self { of_login: true, ..Self::new(kind, field, message) }
+    }
+
     /// Whether the login is to blame, or whoever hands out what it needs, and not a broker.
     pub(super) fn is_of_login(&self) -> bool {
-        self.kind == FailureKind::Unauthorised || self.field == Some(TOKEN_SERVER)
+        self.of_login || self.kind == FailureKind::Unauthorised
     }
 
     /// Whether it says that a broker, and not whoever hands out tokens, did not answer in time.
     pub(super) fn is_silence(&self) -> bool {
-        self.kind == FailureKind::Timeout && self.field == Some(SERVERS)
+        self.kind == FailureKind::Timeout && !self.of_login
     }
 
     /// The listener does not know the mechanism, or none at all.

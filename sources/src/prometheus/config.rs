@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::aws::{self, Credential};
+use crate::aws::{self, Base, Credential};
 use crate::http::{Auth, Endpoint, Mode, Tls, authentication, headers, parameters, url};
 use crate::{Metadata, Parsed, Secret};
 
@@ -53,6 +53,7 @@ impl Query {
     }
 }
 
+const REGION: &str = "awsRegion";
 const ADDRESS: &str = "write the server's address, for example http://prometheus.monitoring:9090";
 
 /// Understands the metadata of a `prometheus` trigger.
@@ -80,7 +81,12 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
     let (auth, tls) =
         authentication(metadata, &[Mode::Basic, Mode::Bearer, Mode::Custom, Mode::OAuth, Mode::Tls], encrypted);
 
-    let aws = signer(metadata, &auth);
+    let aws = signer(metadata, &auth, endpoint.as_ref());
+    let of_signature =
+        |name: &str| name.eq_ignore_ascii_case("authorization") || name.to_ascii_lowercase().starts_with("x-amz-");
+    if aws.is_some() && headers.iter().any(|(name, _)| of_signature(name)) {
+        metadata.error("customHeaders", "sets a header of the signature that awsRegion asks for", "remove it");
+    }
 
     let (endpoint, query) = (endpoint?, query?.to_owned());
     Some(Parsed {
@@ -93,24 +99,44 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
     })
 }
 
-/// Who signs requests to Amazon's managed Prometheus, if they are to be signed.
-fn signer(metadata: &mut Metadata<'_>, auth: &Auth) -> Option<Signer> {
-    if metadata.optional("awsRegion").is_none() {
+/// Who signs requests to Amazon's managed Prometheus, if they are to be signed. What a shared authentication brings along beyond need
+/// is left alone.
+fn signer(metadata: &mut Metadata<'_>, auth: &Auth, endpoint: Option<&Endpoint>) -> Option<Signer> {
+    let (named, is_given) = (metadata.optional(REGION).is_some(), aws::is_given(metadata));
+    let own = named && metadata.is_public(REGION);
+    let header = |(name, _): &(String, Secret)| name.eq_ignore_ascii_case("authorization");
+    let otherwise = auth.basic.is_some() || auth.oauth.is_some() || auth.headers.iter().any(header);
+    if !named || (!own && (otherwise || !is_given)) {
         for key in aws::KEYS.into_iter().chain(["identityOwner"]) {
-            metadata.optional(key);
             if metadata.is_public(key) {
                 metadata.no_effect(key, "it says as whom requests are signed, which needs awsRegion");
             }
         }
         return None;
     }
-    let header = |(name, _): &(String, Secret)| name.eq_ignore_ascii_case("authorization");
-    if auth.basic.is_some() || auth.oauth.is_some() || auth.headers.iter().any(header) {
-        metadata.error("awsRegion", "excludes another way of saying who asks", "remove it, or authModes");
+    if otherwise {
+        metadata.error(REGION, "excludes another way of saying who asks", "remove it, or authModes");
     }
     let region = aws::region(metadata, "write the region of the workspace, such as eu-west-1");
     let credential = aws::parse(metadata);
-    Some(Signer { region: region?, credential: credential? })
+    let signer = Signer { region: region?, credential: credential? };
+    if endpoint.is_some_and(|endpoint| !signer.may_ask(endpoint)) {
+        let fix = "write https:// and the address of the workspace; the operator's own identity is shown to nobody else, keys of a \
+                   Secret to any server";
+        metadata.error("serverAddress", format!("is no managed Prometheus in {}", signer.region), fix);
+    }
+    Some(signer)
+}
+
+impl Signer {
+    /// Whether `endpoint` may be shown a signature: what is the operator's own goes to AWS alone.
+    fn may_ask(&self, endpoint: &Endpoint) -> bool {
+        let (region, domain) = (&self.region, aws::domain(&self.region));
+        let of_aws =
+            endpoint.host.strip_suffix(&format!(".{region}.{domain}")).is_some_and(|name| name.starts_with("aps-"))
+                || endpoint.host.ends_with(&format!(".aps-workspaces.{region}.vpce.{domain}"));
+        (endpoint.tls && of_aws) || matches!(self.credential.base, Base::Keys(_))
+    }
 }
 
 fn server(metadata: &mut Metadata<'_>) -> Option<Endpoint> {

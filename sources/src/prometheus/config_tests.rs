@@ -110,22 +110,61 @@ fn a_region_of_aws_has_an_identity_that_signs() {
     let (region, operator) = (("awsRegion", "eu-west-1"), ("identityOwner", "operator"));
     let key = [("awsAccessKeyID", "AKID"), ("awsSecretAccessKey", "mine")];
     let of = |more: &[(&str, &str)]| good(more).1.aws.expect("a signer");
-    assert_eq!(of(&[region, operator]).credential.to_string(), "the operator's own AWS identity");
+    let managed = ("serverAddress", "https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1");
+    assert_eq!(of(&[managed, region, operator]).credential.to_string(), "the operator's own AWS identity");
     let by_key = of(&[&[region], &key[..]].concat());
     assert_eq!((by_key.region.as_str(), by_key.credential.to_string().as_str()), ("eu-west-1", "the access key"));
     assert_eq!(good(&[]).1.aws, None);
 
     assert_eq!(bad(&[region]), ["awsAccessKeyID"]);
     assert_eq!(bad(&[("awsRegion", "Ireland"), operator]), ["awsRegion"]);
+    for stranger in [
+        "http://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1",
+        "https://aps-workspaces.eu-west-2.amazonaws.com",
+        "https://aps-workspaces.eu-west-1.amazonaws.com.evil.example",
+        "https://evil.eu-west-1.amazonaws.com",
+        "https://prometheus.monitoring",
+    ] {
+        assert_eq!(bad(&[("serverAddress", stranger), region, operator]), ["serverAddress"], "{stranger}");
+    }
+    of(&[("serverAddress", "https://vpce-1.aps-workspaces.eu-west-1.vpce.amazonaws.com"), region, operator]);
+    for header in ["Authorization=x", "x-amz-date=x"] {
+        assert_eq!(bad(&[&[region, ("customHeaders", header)], &key[..]].concat()), ["customHeaders"], "{header}");
+    }
     assert_eq!(bad(&key), ["awsAccessKeyID", "awsSecretAccessKey"]);
     for (mode, more) in [
         ("basic", [("username", "u"), ("password", "p")]),
         ("bearer", [("bearerToken", "t"), ("timeout", "1000")]),
         ("custom", [("customAuthHeader", "authorization"), ("customAuthValue", "v")]),
     ] {
-        assert_eq!(bad(&[&[region, operator, ("authModes", mode)], &more[..]].concat()), ["awsRegion"], "{mode}");
+        let pairs = [&[managed, region, operator, ("authModes", mode)], &more[..]].concat();
+        assert_eq!(bad(&pairs), ["awsRegion"], "{mode}");
     }
-    good(&[region, operator, ("authModes", "custom"), ("customAuthHeader", "X-Who"), ("customAuthValue", "v")]);
+    good(&[
+        managed,
+        region,
+        operator,
+        ("authModes", "custom"),
+        ("customAuthHeader", "X-Who"),
+        ("customAuthValue", "v"),
+    ]);
+
+    // A shared authentication may bring more along than a trigger needs.
+    let given = |pairs: &[(&str, &str)]| Given {
+        parameters: pairs.iter().map(|(key, value)| ((*key).to_owned(), Secret::new(*value))).collect(),
+        ..Given::default()
+    };
+    let shared = |given: &Given, more: &[(&str, &str)]| {
+        let metadata = with(more);
+        let parsed = crate::parse(TriggerInput::new("prometheus", &metadata, given)).expect("good metadata").0;
+        let crate::Connection::Prometheus(connection) = parsed.connection else { panic!("another source") };
+        connection.aws
+    };
+    let all = [region, key[0], key[1], ("bearerToken", "t")];
+    assert_eq!(shared(&given(&all), &[("authModes", "bearer")]), None);
+    assert_eq!(shared(&given(&[region]), &[]), None);
+    assert_eq!(shared(&given(&key), &[]), None);
+    assert!(shared(&given(&all), &[]).is_some());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use aws_credential_types::Credentials;
 use futures::future::BoxFuture;
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -18,6 +19,9 @@ use crate::{Dependencies, Secret, Upstream};
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 /// One number is small; a query with too many results is not, and is refused all the same.
 const MAX_BYTES: usize = 4 << 20;
+
+/// What a request is signed with, and the headers that do it.
+type Signed = (Credentials, Vec<(String, Secret)>);
 
 /// A server that answers queries as Prometheus does.
 #[derive(Debug)]
@@ -79,10 +83,11 @@ impl Prometheus {
         url.set_query(Some(&encoded(own.chain(namespace).chain(others))));
         let time = timeout.unwrap_or(DEFAULT_TIMEOUT);
         let signed = match aws {
-            Some(signer) => self.sign(signer, &url, time).await?,
-            None => Vec::new(),
+            Some(signer) => Some(self.sign(signer, &url, time / 2).await?),
+            None => None,
         };
-        let headers = headers.iter().chain(&signed).map(|(name, value)| (name.as_str(), value)).collect();
+        let signature = signed.iter().flat_map(|(_, headers)| headers);
+        let headers = headers.iter().chain(signature).map(|(name, value)| (name.as_str(), value)).collect();
         let request = Request { url, basic: None, headers, time, limit: MAX_BYTES };
         let whose = (auth, &self.tokens);
         let (status, body) = ask_as(whose, (client, &self.dependencies.network), &request, trouble).await?;
@@ -92,25 +97,34 @@ impl Prometheus {
                 let message = "Prometheus cannot evaluate the query; try it in Prometheus' own page and correct it";
                 Err(Problem::new(FailureKind::BadAnswer, "metadata.query", message).into())
             }
-            status => {
-                if aws.is_some() && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                    self.keeper.forget().await;
-                }
-                let named = *auth != Auth::default() || aws.is_some() || tls.cert.is_some();
-                Err(self.site().status(status, named))
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if aws.is_some() => {
+                let Some((signer, (credentials, _))) = aws.as_ref().zip(signed) else {
+                    return Err(self.site().status(status, true));
+                };
+                self.keeper.refused(&credentials);
+                let message = format!(
+                    "Prometheus at {endpoint} refuses {}; allow it aps:QueryMetrics on the workspace, and check awsRegion and the \
+                     clock of the operator's node",
+                    signer.credential
+                );
+                Err(Problem::new(FailureKind::Unauthorised, signer.credential.field(), message).into())
             }
+            status => Err(self.site().status(status, *auth != Auth::default() || tls.cert.is_some())),
         }
     }
 
-    /// The headers that sign a request to `url`.
-    async fn sign(&self, signer: &Signer, url: &Url, time: Duration) -> Result<Vec<(String, Secret)>, NoFigure> {
+    /// The headers that sign a request to `url`, and what they are signed with.
+    async fn sign(&self, signer: &Signer, url: &Url, time: Duration) -> Result<Signed, NoFigure> {
         let Signer { region, credential } = signer;
         let now = SystemTime::from(self.dependencies.clock.now());
         let problem = |(kind, message): (FailureKind, String)| Problem::new(kind, credential.field(), message);
         let credentials = self.keeper.get(credential, region, now, time).await.map_err(problem)?;
         let signed = Scope { region, service: "aps", now }.headers(&credentials, url);
         let unsigned = || format!("no request could be signed by {credential}; check its keys and serverAddress");
-        signed.ok_or_else(|| problem((FailureKind::BadAnswer, unsigned())).into())
+        match signed {
+            Some(headers) => Ok((credentials, headers)),
+            None => Err(problem((FailureKind::BadAnswer, unsigned())).into()),
+        }
     }
 }
 

@@ -164,7 +164,9 @@ pub fn parse(metadata: &mut Metadata<'_>) -> Option<Parsed> {
     let activation = metadata.number("activationValue", false).unwrap_or(0.0);
     let (username, password) = credentials(metadata, host.as_ref());
     let tls = tls(metadata, host.as_ref(), over_amqp);
-    let oauth = tokens(metadata, &tls, over_amqp, username.is_some());
+    let oauth = tokens(metadata, &tls, over_amqp);
+    // As in KEDA, a token comes before a user, within host too.
+    let (username, password) = if oauth.is_some() { (None, None) } else { (username, password) };
     let vhost_name = metadata.optional("vhostName");
     let exclude_unacknowledged = metadata.flag("excludeUnacknowledged");
     if exclude_unacknowledged && over_amqp {
@@ -254,7 +256,7 @@ fn credentials(metadata: &mut Metadata<'_>, host: Option<&Host>) -> (Option<Stri
 }
 
 /// Who hands out tokens, where the trigger is given that: by `oauth2` of its authentication, say.
-fn tokens(metadata: &mut Metadata<'_>, tls: &Tls, over_amqp: bool, has_user: bool) -> Option<OAuth> {
+fn tokens(metadata: &mut Metadata<'_>, tls: &Tls, over_amqp: bool) -> Option<OAuth> {
     const URI: &str = "oauthTokenURI";
     let named = metadata.choice("authModes", &[("oauth", ())]).is_some();
     if metadata.optional(URI).is_none() && !named {
@@ -270,8 +272,11 @@ fn tokens(metadata: &mut Metadata<'_>, tls: &Tls, over_amqp: bool, has_user: boo
     if over_amqp {
         let fix = "use an http:// or https:// host (port 15672 by default), or give a username and a password";
         metadata.error(key, "tokens are shown to the management API only", fix);
-    } else if has_user {
-        metadata.error(key, "excludes a user with a password", "remove username and password, within host too");
+    }
+    for key in ["username", "password"] {
+        if metadata.is_public(key) {
+            metadata.no_effect(key, "a token is shown instead of a user");
+        }
     }
     oauth(metadata, tls)
 }
@@ -289,7 +294,9 @@ fn tls(metadata: &mut Metadata<'_>, host: Option<&Host>, over_amqp: bool) -> Tls
         return Tls { unsafe_ssl: found.unsafe_ssl, ..Tls::default() };
     }
     let plain = host.is_some_and(|host| !host.endpoint.tls);
-    if plain && (written == Some(true) || found.ca.is_some() || found.cert.is_some() || found.key.is_some()) {
+    // It is whom a token server is trusted by, too.
+    let unused_ca = found.ca.is_some() && metadata.optional("oauthTokenURI").is_none();
+    if plain && (written == Some(true) || unused_ca || found.cert.is_some() || found.key.is_some()) {
         let fix = "write amqps:// or https:// and the port of that listener, or tls: disable";
         metadata.error("host", "is not encrypted, so that the certificates would not be used", fix);
     }

@@ -253,7 +253,17 @@ fn a_token_is_for_the_management_api_and_instead_of_a_user() {
     assert_eq!(bad("http://rabbit:15672", &[("authModes", "oauth")]), ["clientID", "clientSecret", "oauthTokenURI"]);
     assert_eq!(bad("http://rabbit:15672", &[("authModes", "basic")]), ["authModes"]);
     assert_eq!(bad("http://rabbit:15672", &client[1..2]), ["clientID"]);
-    assert_eq!(bad("http://user:pass@rabbit:15672", &client), ["oauthTokenURI"]);
+    let with_user = good("http://user:pass@rabbit:15672", &client).1;
+    assert_eq!((with_user.username, with_user.oauth.is_some()), (None, true));
+    let user = [&client[..], &[("username", "me"), ("password", "x")]].concat();
+    assert_eq!(bad("http://rabbit:15672", &user), ["password", "username"]);
+    let private = [&client[..], &[("ca", CERTIFICATE)]].concat();
+    assert_eq!(
+        good("http://rabbit:15672", &private).1.oauth.expect("a token server").tls.ca,
+        Some(Secret::new(CERTIFICATE))
+    );
+    let careless = [&client[..], &[("unsafeSsl", "true")]].concat();
+    assert!(!good("https://rabbit", &careless).1.oauth.expect("a token server").tls.unsafe_ssl);
     assert_eq!(bad("amqp://rabbit", &client), ["oauthTokenURI"]);
     assert_eq!(bad("amqp://rabbit", &named), ["authModes"]);
 }

@@ -31,7 +31,8 @@ pub(super) struct Http {
     dependencies: Dependencies,
     auth: Auth,
     tokens: Tokens,
-    client: OnceCell<Arc<Client>>,
+    /// A failure is kept too: other keys and certificates make another reader.
+    client: OnceCell<Result<Arc<Client>, Problem>>,
 }
 
 /// Why a query has no figure.
@@ -114,7 +115,7 @@ impl Http {
     /// The body of `/api/queues/<vhost><rest>`.
     async fn get(&self, query: &Query, rest: &str, limit: usize) -> Result<Vec<u8>, NoFigure> {
         let connection = &self.connection;
-        let client = self.client.get_or_try_init(|| self.open()).await?;
+        let client = self.client.get_or_init(|| self.open()).await.as_ref().map_err(Problem::clone)?;
         let base = connection.endpoint.base();
         let url = format!("{base}/api/queues/{}{rest}", escaped(&connection.vhost));
         let url = Url::parse(&url).map_err(|_| self.problem(Trouble::Unusable))?;

@@ -13,7 +13,7 @@ use windlass_decision::{Clock, FailureKind, Outcome};
 
 use super::broker::{Broker, IAM_KEY};
 use super::token_server::{CLIENT, Issuer, SECRET, Server, since_epoch};
-use super::{DEADLINE, Pairs, failed, trigger_by, value};
+use super::{DEADLINE, Pairs, failed, read_until, trigger_by, value};
 
 /// The time that brokers and tokens go by.
 #[derive(Debug)]
@@ -69,14 +69,28 @@ pub async fn a_token_is_asked_for_shown_and_renewed(broker: &Broker) {
     assert_eq!(server.asked(), 2);
     upstream.close().await;
     // So it is with one that a login is refused with.
-    server.seconds.store(1, Ordering::SeqCst);
+    server.seconds.store(3, Ordering::SeqCst);
     let (upstream, _) = trigger_by(Arc::new(Now), &broker.login(), "workers", &right);
     assert_eq!(value(&upstream.read(&queries).await[0]), 4.0);
-    upstream.close().await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(value(&upstream.read(&queries).await[0]), 4.0);
+    while server.asked() == 3 {
+        assert!(Instant::now() < until, "the broker takes a token for good");
+        upstream.close().await;
+        // Longer than the token lasts and is tolerated: it is refused where it is shown again.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(value(&upstream.read(&queries).await[0]), 4.0);
+    }
     assert_eq!(server.asked(), 4);
     upstream.close().await;
+    // One that is slower than the time of a reading is waited for by the next one.
+    *server.delay.lock().expect("a lock") = DEADLINE / 2;
+    let (upstream, _) = trigger_by(Arc::new(Now), &broker.login(), "workers", &right);
+    let outcomes = upstream.read(&queries).await;
+    let (kind, message) = failed(&outcomes[0]);
+    assert!(kind == FailureKind::Timeout && message.contains("token server"), "{message}");
+    read_until(&*upstream, &queries, DEADLINE * 4, |outcomes| matches!(outcomes[0], Outcome::Ok(_))).await;
+    assert_eq!(server.asked(), 5);
+    upstream.close().await;
+    *server.delay.lock().expect("a lock") = Duration::ZERO;
 
     let wrong = read(&broker.login(), &[&client[..], &[("password", "wr0ng-secret")]].concat()).await;
     let (kind, message) = failed(&wrong);
