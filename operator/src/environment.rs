@@ -122,21 +122,24 @@ impl Container {
     }
 
     /// The values of all variables that are known, with `$(NAME)` of those before put in (Kubernetes, "Define dependent
-    /// environment variables"). `read` gives the content of a Secret or ConfigMap.
+    /// environment variables"). `read` gives the content of a Secret or ConfigMap; of that, what is no text is no variable.
     pub fn resolve<'a>(
         &self,
         read: impl Fn(&Named) -> Option<Arc<BTreeMap<String, Secret>>> + 'a,
     ) -> BTreeMap<String, Secret> {
         let mut all = BTreeMap::new();
         for (prefix, named) in &self.from {
-            for (key, value) in read(named).iter().flat_map(|content| content.iter()) {
+            let content = read(named);
+            for (key, value) in content.iter().flat_map(|content| content.iter()).filter(|(_, value)| value.is_text()) {
                 all.insert(format!("{prefix}{key}"), value.clone());
             }
         }
         for (name, value) in &self.variables {
             let found = match value {
                 Value::Plain(text) => Some(Secret::new(expanded(text.expose(), &all))),
-                Value::Key(named, key) => read(named).and_then(|content| content.get(key).cloned()),
+                Value::Key(named, key) => {
+                    read(named).and_then(|content| content.get(key).filter(|value| value.is_text()).cloned())
+                }
                 Value::Unknowable => None,
             };
             match found {
@@ -211,7 +214,9 @@ mod tests {
                 "m" => &[("host", "h")],
                 _ => &[],
             };
-            Some(Arc::new(content.iter().map(|(k, v)| ((*k).to_owned(), Secret::new(*v))).collect()))
+            let mut content: BTreeMap<_, _> = content.iter().map(|(k, v)| ((*k).to_owned(), Secret::new(*v))).collect();
+            content.insert("FILE".to_owned(), Secret::of_bytes(vec![0xff]));
+            Some(Arc::new(content))
         };
         let all = container().resolve(read);
         let get = |name: &str| all.get(name).map(Secret::expose);
@@ -219,6 +224,7 @@ mod tests {
         assert_eq!(get("URL"), Some("amqp://u:p@from-all/$(USER)$(NOBODY)"), "of the variables before it");
         assert_eq!(get("HOST"), Some("h"));
         assert_eq!(get("NODE"), None);
+        assert_eq!(get("P_FILE"), None, "what is no text is no variable");
     }
 
     #[test]

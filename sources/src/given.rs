@@ -42,6 +42,13 @@ pub enum PodIdentity {
     },
 }
 
+/// Whether a parameter of an authentication may be bytes that are no text: a file in a binary format. What is kept elsewhere as
+/// such bytes is nothing that any other parameter could be.
+#[must_use]
+pub fn takes_bytes(parameter: &str) -> bool {
+    parameter == "keytab"
+}
+
 impl Given {
     /// Whether the authentication may be sent to `host`.
     #[must_use]

@@ -37,7 +37,7 @@ mod token;
 mod upstream;
 pub mod webhook;
 
-pub use given::{Given, PodIdentity};
+pub use given::{Given, PodIdentity, takes_bytes};
 pub use http::form;
 #[cfg(feature = "connect")]
 pub use http::{NetworkPolicy, Zone};

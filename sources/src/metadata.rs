@@ -70,6 +70,13 @@ impl<'a> Metadata<'a> {
     /// The trimmed value of `key`; an empty one counts as not given.
     pub fn optional(&mut self, key: &'static str) -> Option<&'a str> {
         self.known.insert(key);
+        self.find(key).map(|(value, _)| text(value).unwrap_or_default()).filter(|value| !value.is_empty())
+    }
+
+    /// The bytes of `key` as they are, text or not; blank text counts as not given. An authentication gives other bytes than text
+    /// only for what [`crate::takes_bytes`].
+    pub fn bytes(&mut self, key: &'static str) -> Option<&'a [u8]> {
+        self.known.insert(key);
         self.find(key).map(|(value, _)| value)
     }
 
@@ -79,19 +86,18 @@ impl<'a> Metadata<'a> {
         self.find(key).is_none_or(|(_, origin)| origin == Origin::Trigger)
     }
 
-    fn find(&self, key: &str) -> Option<(&'a str, Origin)> {
+    fn find(&self, key: &str) -> Option<(&'a [u8], Origin)> {
         let TriggerInput { metadata, given, .. } = self.input;
         let from_env = || given.environment.get(metadata.get(&format!("{key}{FROM_ENV}"))?.trim());
-        let written = metadata.get(key).map(|value| (value.as_str(), Origin::Trigger));
+        let written = metadata.get(key).map(|value| (value.as_bytes(), Origin::Trigger));
         [
             written,
-            from_env().map(|value| (value.expose(), Origin::Environment)),
-            given.parameters.get(key).map(|value| (value.expose(), Origin::Authentication)),
+            from_env().map(|value| (value.expose_bytes(), Origin::Environment)),
+            given.parameters.get(key).map(|value| (value.expose_bytes(), Origin::Authentication)),
         ]
         .into_iter()
         .flatten()
-        .map(|(value, origin)| (value.trim(), origin))
-        .find(|(value, _)| !value.is_empty())
+        .find(|(value, _)| text(value) != Some(""))
     }
 
     /// How a value of `key` is shown to people: not at all where it may be a credential.
@@ -246,6 +252,11 @@ impl<'a> Metadata<'a> {
         }
         (self.errors, self.without_effect)
     }
+}
+
+/// A value as text, trimmed; `None` where it is none.
+fn text(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok().map(str::trim)
 }
 
 /// A metric's name as KEDA normalises it: `/ . : % ( )` become `-` (its `pkg/util/normalize_string.go`).

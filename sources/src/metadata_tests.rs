@@ -127,3 +127,19 @@ fn distance_is_levenshteins() {
         assert_eq!(distance(a, b), want, "{a} {b}");
     }
 }
+
+#[test]
+fn bytes_are_given_as_they_are_and_are_no_text() {
+    let mut given = Given::default();
+    given.parameters.insert("file".to_owned(), Secret::of_bytes(b" \xff\n".to_vec()));
+    given.parameters.insert("text".to_owned(), Secret::of_bytes(b" x\n".to_vec()));
+    given.parameters.insert("blank".to_owned(), Secret::of_bytes(b" \n".to_vec()));
+    let metadata = BTreeMap::new();
+    let mut read = Metadata::new(TriggerInput::new("kafka", &metadata, &given));
+    assert_eq!((read.bytes("file"), read.optional("file")), (Some(&b" \xff\n"[..]), None));
+    assert_eq!((read.bytes("text"), read.optional("text")), (Some(&b" x\n"[..]), Some("x")));
+    assert_eq!((read.bytes("blank"), read.optional("blank")), (None, None));
+    // What is wrong with it is told of the place it comes from.
+    read.error("file", "is wrong", "correct it");
+    assert_eq!(read.finish().0[0].field, "authenticationRef[file]");
+}

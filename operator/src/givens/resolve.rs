@@ -7,7 +7,7 @@ use std::sync::Arc;
 use windlass_crd::{
     AuthenticationRef, Identity, KeyReference, ScaledObjectSpec, SecretKey, TriggerAuthenticationSpec, WorkloadRole,
 };
-use windlass_sources::{ConfigError, Given, PodIdentity, Secret, Service, TriggerInput};
+use windlass_sources::{ConfigError, Given, PodIdentity, Secret, Service, TriggerInput, takes_bytes};
 
 use super::token::TOKEN;
 use super::{Givens, Keeper, Known, Place, SeenAuthentication};
@@ -314,7 +314,8 @@ impl Resolving<'_> {
         let place = Place { keeper, namespace: namespace.to_owned(), name: name.clone() };
         match self.known(place) {
             Known::Found(content) => {
-                let value = content.get(key).cloned();
+                let is_fit = |value: &&Secret| value.is_text() || takes_bytes(&reference.parameter);
+                let value = content.get(key).filter(is_fit).cloned();
                 if value.is_none() {
                     let problem = format!("{at}: the {what} {namespace}/{name} has no text under the key {key:?}");
                     self.error(index, problem, "add the key, or correct its name");

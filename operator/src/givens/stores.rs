@@ -17,7 +17,7 @@ use crate::cache::{Cache, Scope, keep};
 use crate::environment::StoreKind;
 use crate::key::ObjectKey;
 
-/// What is kept in a place: what of it is text.
+/// What is kept in a place. Of a Secret a value may be other bytes than text; whoever hands one on says so.
 pub(super) type Content = BTreeMap<String, Secret>;
 
 /// What a value is kept in.
@@ -242,5 +242,5 @@ fn ready(slice: EndpointSlice) -> Content {
 
 fn content_of_secret(secret: SecretObject) -> Content {
     let data = secret.data.into_iter().flatten();
-    data.filter_map(|(key, value)| Some((key, Secret::new(String::from_utf8(value.0).ok()?)))).collect()
+    data.map(|(key, value)| (key, Secret::of_bytes(value.0))).collect()
 }
