@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/.."
 say() { echo "setup: $*" >&2; }
-packages=(build-essential pkg-config libssl-dev perl rabbitmq-server prometheus util-linux openssl curl maven python3-venv)
+packages=(build-essential pkg-config libssl-dev perl rabbitmq-server prometheus util-linux openssl curl maven python3-venv
+  krb5-kdc krb5-admin-server)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -1,7 +1,7 @@
 //! What is shown to a broker that takes tokens (`OAUTHBEARER`: RFC 7628, KIP-255), and where it comes from: a token server, or a
 //! signature of an identity of AWS. It speaks with no broker.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use url::Url;
 use windlass_decision::{Clock, FailureKind};
 
+use super::kerberos::{Kerberos, Tickets};
 use super::login::Iam;
 use super::outcome::Problem;
 use crate::Secret;
@@ -26,12 +27,13 @@ pub(super) struct Wallet {
     clock: Arc<dyn Clock>,
     handed_out: Tokens,
     keeper: Keeper,
+    tickets: OnceLock<Tickets>,
 }
 
 impl Wallet {
     pub(super) fn new(network: Arc<NetworkPolicy>, clock: Arc<dyn Clock>) -> Self {
-        let (handed_out, keeper) = Default::default();
-        Self { network, clock, handed_out, keeper }
+        let (handed_out, keeper, tickets) = Default::default();
+        Self { network, clock, handed_out, keeper, tickets }
     }
 
     /// A token of a server, as a header `Authorization` would hold it, within `time`.
@@ -40,6 +42,12 @@ impl Wallet {
             let (NoFigure::Failed(problem) | NoFigure::Absent(problem)) = none;
             Problem::of_login(problem.kind, problem.field, problem.message)
         })
+    }
+
+    /// The tickets of a login by Kerberos: that of this cluster's triggers, which have one login.
+    pub(super) fn tickets(&self, login: &Kerberos) -> &Tickets {
+        let new = || Tickets::new(login.clone(), Arc::clone(&self.network), Arc::clone(&self.clock));
+        self.tickets.get_or_init(new)
     }
 
     /// The same, signed by an identity of AWS. What it was signed by is given too.

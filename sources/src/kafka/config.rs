@@ -115,7 +115,7 @@ fn bootstrap(metadata: &mut Metadata<'_>) -> Option<Vec<Endpoint>> {
     let written = metadata.required(KEY, fix)?;
     let mut endpoints = Vec::new();
     for one in written.split(',').map(str::trim).filter(|one| !one.is_empty()) {
-        let Some(endpoint) = endpoint(one) else {
+        let Some(endpoint) = endpoint(one, DEFAULT_PORT) else {
             // Not repeated: who takes it for a URL may have written a password into it.
             metadata.error(KEY, format!("its part {} is not host:port", endpoints.len() + 1), fix);
             return None;
@@ -132,8 +132,8 @@ fn bootstrap(metadata: &mut Metadata<'_>) -> Option<Vec<Endpoint>> {
     Some(endpoints)
 }
 
-/// `host`, `host:port`, `[::1]:port`.
-fn endpoint(written: &str) -> Option<Endpoint> {
+/// `host`, `host:port`, `[::1]:port`; `usual` is the port where none is written.
+pub(super) fn endpoint(written: &str, usual: u16) -> Option<Endpoint> {
     let (host, port) = match written.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
@@ -148,7 +148,7 @@ fn endpoint(written: &str) -> Option<Endpoint> {
     let port = match port {
         Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok().filter(|port| *port > 0)?,
         Some(_) => return None,
-        None => DEFAULT_PORT,
+        None => usual,
     };
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     let named = !host.is_empty() && host.len() <= 253 && (written.starts_with('[') || host.bytes().all(fine));

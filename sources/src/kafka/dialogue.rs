@@ -33,6 +33,7 @@ impl Link {
                 let header = wallet.handed_out(oauth, time).await?;
                 (header.clone(), Shown::Token(header), &extensions[..])
             }
+            Login::Kerberos(login) => return self.by_ticket(connection, at, wallet.tickets(login), time).await,
             Login::Iam(iam) if !iam.may_go_to(&at.host) => return Err(Problem::not_of_aws(at, &iam.region)),
             Login::Iam(iam) => {
                 let (header, credentials) = wallet.signed(iam, time).await?;
@@ -82,7 +83,12 @@ impl Link {
     }
 
     /// One token, and the one that the broker answers.
-    async fn token(&mut self, connection: &Connection, at: &Endpoint, token: &[u8]) -> Result<Vec<u8>, Problem> {
+    pub(super) async fn token(
+        &mut self,
+        connection: &Connection,
+        at: &Endpoint,
+        token: &[u8],
+    ) -> Result<Vec<u8>, Problem> {
         let broken = |broken: Broken| broken.problem(connection, at);
         let answer = self.exchange_one(messages::sasl_authenticate(token)).await.map_err(broken)?;
         let answer = messages::read_sasl_authenticate(&answer).map_err(|malformed| broken(malformed.into()))?;

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::config::{Endpoint, Tls};
+use super::kerberos::{self, Kerberos};
 use crate::aws::{self, Base, Credential};
 use crate::http::{Names, OAuth, by_names};
 use crate::{Metadata, Secret};
@@ -17,6 +18,8 @@ pub enum Login {
     Bearer(Bearer),
     /// With a token that is signed by an identity of AWS.
     Iam(Iam),
+    /// With a ticket of Kerberos.
+    Kerberos(Kerberos),
 }
 
 /// A token of OAuth 2.0 (RFC 7628, KIP-255).
@@ -44,6 +47,7 @@ impl Login {
         match self {
             Self::Password(password) => password.mechanism.name(),
             Self::Bearer(_) | Self::Iam(_) => "OAUTHBEARER",
+            Self::Kerberos(_) => "GSSAPI",
         }
     }
 
@@ -54,6 +58,7 @@ impl Login {
             Self::Password(_) => "metadata.password",
             Self::Bearer(_) => NAMES.uri.1,
             Self::Iam(iam) => iam.credential.field(),
+            Self::Kerberos(_) => "metadata.kerberosServiceName",
         }
     }
 
@@ -68,6 +73,10 @@ impl Login {
             Self::Iam(_) => {
                 "check awsRegion, and that the identity's policy allows kafka-cluster:Connect to this cluster"
             }
+            Self::Kerberos(_) => {
+                "check that its keytab has the present key of its own principal (of kerberosServiceName and the host), its clock and \
+                 its sasl.kerberos.principal.to.local.rules"
+            }
         }
     }
 }
@@ -79,6 +88,7 @@ impl fmt::Display for Login {
             Self::Password(password) => write!(f, "user {:?}", password.username),
             Self::Bearer(bearer) => write!(f, "client {:?}", bearer.oauth.client_id),
             Self::Iam(iam) => iam.credential.fmt(f),
+            Self::Kerberos(kerberos) => write!(f, "principal {:?}", kerberos.to_string()),
         }
     }
 }
@@ -136,6 +146,7 @@ enum Way {
     Password(Mechanism),
     Token,
     Iam,
+    Kerberos,
 }
 
 const WAYS: &[(&str, Way)] = &[
@@ -145,6 +156,7 @@ const WAYS: &[(&str, Way)] = &[
     ("scram_sha512", Way::Password(Mechanism::ScramSha512)),
     ("oauthbearer", Way::Token),
     ("aws_msk_iam", Way::Iam),
+    ("gssapi", Way::Kerberos),
 ];
 const PROVIDER: &str = "saslTokenProvider";
 const OAUTH: [&str; 3] = ["oauthTokenEndpointUri", "scopes", "oauthExtensions"];
@@ -159,9 +171,6 @@ static NAMES: Names = Names {
 
 /// Reads `sasl` and the keys that belong to it; records what is wrong. `bootstrap` and `tls` are what the trigger says of the servers.
 pub(super) fn parse(metadata: &mut Metadata<'_>, bootstrap: &[Endpoint], tls: Option<&Tls>) -> Option<Login> {
-    if refuse_unsupported(metadata) {
-        return None;
-    }
     let (user, ca) = (["username", "password"].map(|key| metadata.optional(key)), metadata.optional("ca"));
     let provider = metadata.choice(PROVIDER, &[("bearer", Way::Token), ("aws_msk_iam", Way::Iam)]);
     let way = match metadata.choice("sasl", WAYS) {
@@ -174,6 +183,9 @@ pub(super) fn parse(metadata: &mut Metadata<'_>, bootstrap: &[Endpoint], tls: Op
     if way != Way::Token {
         unused(metadata, &OAUTH, "it belongs to sasl: oauthbearer");
     }
+    if way != Way::Kerberos {
+        unused(metadata, &kerberos::KEYS, "it belongs to sasl: gssapi");
+    }
     if way != Way::Iam {
         let keys = ["awsRegion", "awsEndpoint", "identityOwner"];
         unused(metadata, &[&keys[..], &aws::KEYS].concat(), "it belongs to saslTokenProvider: aws_msk_iam");
@@ -185,6 +197,7 @@ pub(super) fn parse(metadata: &mut Metadata<'_>, bootstrap: &[Endpoint], tls: Op
         }
         Way::Password(mechanism) => password(metadata, mechanism, user),
         Way::Token => bearer(metadata, ca),
+        Way::Kerberos => kerberos::parse(metadata).map(Login::Kerberos),
         Way::Iam => {
             unused(metadata, &["username", "password"], "the token is signed by an identity of AWS");
             iam(metadata, bootstrap, tls)
@@ -200,18 +213,6 @@ fn unused(metadata: &mut Metadata<'_>, keys: &[&'static str], why: &str) {
             metadata.no_effect(key, why);
         }
     }
-}
-
-/// Keys that exist in KEDA and have no counterpart here yet.
-fn refuse_unsupported(metadata: &mut Metadata<'_>) -> bool {
-    for key in ["keytab", "realm", "kerberosConfig", "kerberosServiceName", "kerberosDisableFAST"] {
-        metadata.unsupported(key, "use sasl scram_sha512, or a client certificate, instead of Kerberos");
-    }
-    let refused = metadata.optional("sasl").is_some_and(|written| written.eq_ignore_ascii_case("gssapi"));
-    if refused {
-        metadata.error("sasl", "gssapi is not supported yet", "use scram_sha512, or a client certificate");
-    }
-    refused
 }
 
 fn password(

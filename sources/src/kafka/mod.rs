@@ -16,6 +16,7 @@ mod config;
 mod dialogue;
 #[cfg(all(test, feature = "connect"))]
 mod fake;
+mod kerberos;
 #[cfg(feature = "connect")]
 mod lag;
 #[cfg(feature = "connect")]
@@ -39,6 +40,7 @@ mod tls;
 mod vanished;
 
 pub use config::{Connection, Endpoint, Query, Tls, parse};
+pub use kerberos::{Etype, Kerberos, KeytabKey, Proof};
 pub use login::{Bearer, Iam, Login, Mechanism, Password};
 pub use partitions::Partitions;
 #[cfg(feature = "connect")]

@@ -4,6 +4,7 @@
 use windlass_decision::{Clock, Failure, FailureKind, Outcome};
 
 use super::config::{Connection, Endpoint};
+use super::kerberos;
 use super::login::Login;
 use super::messages::Code;
 use super::vanished::BELIEVED_AFTER;
@@ -126,12 +127,12 @@ impl Problem {
 
     /// Whether the login is to blame, or whoever hands out what it needs, and not a broker.
     pub(super) fn is_of_login(&self) -> bool {
-        self.of_login || self.kind == FailureKind::Unauthorised
+        self.of_login || self.kind == FailureKind::Unauthorised || self.field == Some(kerberos::CONF)
     }
 
     /// Whether it says that a broker, and not whoever hands out tokens, did not answer in time.
     pub(super) fn is_silence(&self) -> bool {
-        self.kind == FailureKind::Timeout && !self.of_login
+        self.kind == FailureKind::Timeout && !self.is_of_login()
     }
 
     /// The listener does not know the mechanism, or none at all.
@@ -324,6 +325,6 @@ impl std::fmt::Display for Code {
 }
 
 /// The first 200 characters of what the broker says, without line breaks.
-fn shortened(said: &str) -> String {
+pub(super) fn shortened(said: &str) -> String {
     said.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

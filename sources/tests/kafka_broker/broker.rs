@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::kerberos::Kdc;
 use crate::token_server::Issuer;
 use crate::tokens::jwks;
 
@@ -26,6 +27,8 @@ pub struct Broker {
     child: Child,
     /// Whose tokens it takes.
     pub issuer: Issuer,
+    /// Whose tickets it takes, if it is alone.
+    pub kdc: Option<Kdc>,
 }
 
 /// Which broker of how many, and the port below its ports.
@@ -39,19 +42,27 @@ struct Place {
 impl Broker {
     /// Starts a broker of its own on free ports and waits until it is ready.
     pub async fn start() -> Self {
-        Self::start_cluster(1).await.pop().expect("a broker")
+        let shared = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        let kdc = Kdc::start(shared.path().join("kdc")).await;
+        let mut broker = Self::start_in(&shared, 1).await.pop().expect("a broker");
+        broker.kdc = Some(kdc);
+        broker
     }
 
     /// Starts so many brokers of one cluster on free ports and waits until they are ready.
     pub async fn start_cluster(nodes: u16) -> Vec<Self> {
-        let shared = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        Self::start_in(&Arc::new(tempfile::tempdir().expect("a temporary directory")), nodes).await
+    }
+
+    async fn start_in(shared: &Arc<TempDir>, nodes: u16) -> Vec<Self> {
         certificates(&shared.path().join("pki"));
         let issuer = Issuer::new();
         fs::write(shared.path().join("pki/jwks.json"), jwks(&issuer)).expect("written");
         let first = free_ports(nodes);
         let start = |node| {
             let place = Place { node, nodes, base: first + 10 * (node - 1) };
-            Self { child: spawn(shared.path(), place), shared: Arc::clone(&shared), place, issuer: issuer.clone() }
+            let child = spawn(shared.path(), place);
+            Self { child, shared: Arc::clone(shared), place, issuer: issuer.clone(), kdc: None }
         };
         let mut brokers: Vec<_> = (1..=nodes).map(start).collect();
         for broker in &mut brokers {
@@ -84,6 +95,11 @@ impl Broker {
 
     pub fn login_tls(&self) -> String {
         format!("localhost:{}", self.place.base + 6)
+    }
+
+    /// Where it takes tickets.
+    pub fn kerberos(&self) -> String {
+        format!("localhost:{}", self.place.base + 8)
     }
 
     /// A file of the folder with the certificates, as PEM.
@@ -181,6 +197,7 @@ fn spawn(shared: &Path, place: Place) -> Child {
         .env("NODE", place.node.to_string())
         .envs([("JWKS", shared.join("pki/jwks.json"))].into_iter().filter(|_| place.nodes == 1))
         .envs([("IAM", IAM_KEY.join(":"))].into_iter().filter(|_| place.nodes == 1))
+        .envs([("KERBEROS", shared.join("kdc"))].into_iter().filter(|_| place.nodes == 1))
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a log file"))
         .stderr(log)
@@ -188,7 +205,7 @@ fn spawn(shared: &Path, place: Place) -> Child {
         .expect("the broker's script runs")
 }
 
-/// A base of which the five ports above are free, for each broker of a cluster.
+/// A base of which the ports above are free, for each broker of a cluster.
 fn free_ports(nodes: u16) -> u16 {
     let pid = u16::try_from(std::process::id() % 300).expect("small");
     // Clusters of different sizes start at the same time.
@@ -196,7 +213,7 @@ fn free_ports(nodes: u16) -> u16 {
     let free = |base: u16, port: u16| TcpListener::bind(("127.0.0.1", base + port)).is_ok();
     (0..200)
         .map(|attempt| from + (pid + attempt * 7) % 300 * 30)
-        .find(|base| (0..nodes).all(|node| (2..=6).all(|port| free(*base, 10 * node + port))))
+        .find(|base| (0..nodes).all(|node| (2..=8).all(|port| free(*base, 10 * node + port))))
         .expect("free ports in a row")
 }
 

@@ -3,6 +3,7 @@
 
 mod broker;
 mod client;
+mod kerberos;
 mod moves;
 #[path = "../common/token_server.rs"]
 mod token_server;
@@ -128,6 +129,7 @@ async fn a_real_cluster_is_read_right_whatever_happens_to_it() {
     a_login_is_right_or_told(&broker).await;
     tokens::a_token_is_asked_for_shown_and_renewed(&broker).await;
     tokens::an_identity_of_aws_signs_its_own(&broker).await;
+    kerberos::a_ticket_is_asked_for_shown_and_kept(&mut broker).await;
     a_missing_permission_is_named(&broker, &client).await;
     certificates_are_verified(&broker).await;
     more_partitions_are_noticed(&broker, &client).await;

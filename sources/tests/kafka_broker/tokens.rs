@@ -17,7 +17,7 @@ use super::{DEADLINE, Pairs, failed, read_until, trigger_by, value};
 
 /// The time that brokers and tokens go by.
 #[derive(Debug)]
-struct Now;
+pub struct Now;
 
 impl Clock for Now {
     fn now(&self) -> Timestamp {

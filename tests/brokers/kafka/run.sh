@@ -3,9 +3,10 @@
 # Ports on 127.0.0.1, PORT_BASE (29090) + 2 PLAINTEXT, 3 controller, 4 SSL, 5 SASL_PLAINTEXT, 6 SASL_SSL (SCRAM-SHA-512: rig / rig-secret, viewer / viewer-secret).
 # Env: HEAP (256m), LIBS (folder of the jars, filled if absent; default: in the cache), NODES=3 NODE=1..3 (one broker of a cluster: its own DIR;
 #      ports + 10 a node), PROXY (a port before one more plain listener at + 7, which the cluster names instead of its own), END_ON_STDIN_CLOSE=1 (ends when standard input ends),
-#      JWKS (a file of keys: port + 5 takes tokens too that they sign, OAUTHBEARER), IAM=ID:SECRET (port + 6 takes tokens too that this AWS key signs, as MSK does).
+#      JWKS (a file of keys: port + 5 takes tokens too that they sign, OAUTHBEARER), IAM=ID:SECRET (port + 6 takes tokens too that this AWS key signs, as MSK does),
+#      KERBEROS (the DIR of kerberos/run.sh: port + 8 takes its tickets for kafka/localhost, GSSAPI without TLS; reader and short may do all).
 set -euo pipefail
-if [ $# -lt 2 ]; then sed -n '2,6s/^# //p' "$0" >&2; exit 2; fi
+if [ $# -lt 2 ]; then sed -n '2,7s/^# //p' "$0" >&2; exit 2; fi
 here=$(dirname "$(realpath "$0")") dir=$(realpath -m "$1") pki=$(realpath "$2") base=${3:-29090} nodes=${NODES:-1} node=${NODE:-1}
 . "$here/../lib.sh"
 need java 'a JDK, 17 or newer'
@@ -42,6 +43,18 @@ if [ -n "${IAM:-}" ]; then
   classes+=":$dir/classes"
   # The first option is the broker's own login, which is used for nothing and asked for where there are others.
   tokens sasl_ssl IamTokens "unsecuredLoginStringClaim_sub=\"broker\" id=\"${IAM%%:*}\" secret=\"${IAM#*:}\""
+fi
+if [ -n "${KERBEROS:-}" ]; then
+  kdc=$(realpath "$KERBEROS")
+  sed -i "s#^listeners=.*#&,KERBEROS://127.0.0.1:$((b + 8))#; s#^advertised.listeners=.*#&,KERBEROS://localhost:$((b + 8))#
+    s#^listener.security.protocol.map=.*#&,KERBEROS:SASL_PLAINTEXT#; s#^super.users=.*#&;User:reader;User:short#" "$dir/server.properties"
+  cat >>"$dir/server.properties" <<EOF
+sasl.kerberos.service.name=kafka
+listener.name.kerberos.sasl.enabled.mechanisms=GSSAPI
+listener.name.kerberos.gssapi.sasl.jaas.config=com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true \\
+  isInitiator=false keyTab="$kdc/kafka.keytab" principal="kafka/localhost@RIG";
+EOF
+  options+=("-Djava.security.krb5.conf=$kdc/krb5.conf" "-Djava.io.tmpdir=$dir")   # which logins were seen is noted in the latter
 fi
 java=(java "-Xmx${HEAP:-256m}" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "${options[@]}" -cp "$classes")   # the JVM expands the star
 [ -e "$dir/data/meta.properties" ] || "${java[@]}" kafka.tools.StorageTool format -t rigrigrigrigrigrigrigQ -c "$dir/server.properties" \
