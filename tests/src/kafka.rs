@@ -21,7 +21,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::process::Process;
 use crate::server::{Ready, Server};
-use crate::{Broker, FaultProxy, eventually, paths, pki, ports, scratch};
+use crate::{Broker, FaultProxy, Kdc, eventually, paths, pki, ports, scratch};
 
 /// The user who may do all.
 pub const USER: &str = "rig";
@@ -71,6 +71,14 @@ impl Kafka {
     /// # Errors
     /// When there is no JDK, or it does not come up.
     pub async fn start(heap_megabytes: u32) -> anyhow::Result<Self> {
+        Self::start_beside(heap_megabytes, None).await
+    }
+
+    /// The same, beside a KDC whose tickets it takes as well, if there is one.
+    ///
+    /// # Errors
+    /// When there is no JDK, or it does not come up.
+    pub async fn start_beside(heap_megabytes: u32, kdc: Option<&Kdc>) -> anyhow::Result<Self> {
         let script = paths::brokers().join("kafka/run.sh");
         ensure!(script.is_file(), "no {}: WINDLASS_BROKERS names another folder", script.display());
         let dir = scratch::dir("kafka")?;
@@ -83,7 +91,8 @@ impl Kafka {
             .arg(&pki)
             .arg(port_base.to_string())
             .env("HEAP", format!("{heap_megabytes}m"))
-            .env("PROXY", proxy.address().port().to_string());
+            .env("PROXY", proxy.address().port().to_string())
+            .envs(kdc.map(|kdc| ("KERBEROS", kdc.dir())));
         let server = Server::start("kafka", command, dir.join("run.log"), Ready::Says("Kafka Server started")).await?;
         let client = Arc::new(Client::new(&format!("127.0.0.1:{}", port_base + 2))?);
         Ok(Self { port_base, pki, proxy, client, server })
@@ -99,6 +108,12 @@ impl Kafka {
     #[must_use]
     pub fn login_tls(&self) -> String {
         format!("localhost:{}", self.port_base + 6)
+    }
+
+    /// `host:port` of the listener that takes tickets of Kerberos, if it has a KDC.
+    #[must_use]
+    pub fn kerberos(&self) -> String {
+        format!("localhost:{}", self.port_base + 8)
     }
 
     /// `host:port` of the fault proxy: by it, the cluster calls itself by this address too.

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
-use windlass_tests::{Broker, Kafka, Mode, run_within, shared};
+use windlass_tests::kdc::{READER, REALM};
+use windlass_tests::{Broker, Kafka, Kdc, Mode, run_within, shared};
 
 use super::cases::{Cases, LONG, OUTAGE, SOON, case};
 use crate::workers::{BACKLOG, FULL, Workers};
@@ -16,12 +20,42 @@ fn trigger(servers: &str, topic: &str) -> Value {
         {"bootstrapServers": servers, "consumerGroup": topic, "topic": topic, "lagThreshold": "10"}})
 }
 
+/// A trigger that logs in by Kerberos, with the keytab as the Secret holds a file: bytes.
+async fn by_ticket(cases: &Cases, kafka: &Kafka, kdc: &Kdc) -> anyhow::Result<Value> {
+    let keytab = kdc.keytab()?;
+    ensure!(std::str::from_utf8(&keytab).is_err(), "the keytab happens to be text");
+    let mut secret = Secret {
+        data: Some([("keytab".to_owned(), ByteString(keytab))].into()),
+        string_data: Some([("krb5.conf".to_owned(), kdc.conf()?)].into()),
+        ..Secret::default()
+    };
+    secret.metadata.name = Some("ticket".to_owned());
+    cases.ns.create_object(&secret).await?;
+    let reference = |parameter: &str, key: &str| json!({"parameter": parameter, "name": "ticket", "key": key});
+    let references = [reference("keytab", "keytab"), reference("kerberosConfig", "krb5.conf")];
+    cases
+        .ns
+        .apply(json!({"apiVersion": "windlass.dev/v1alpha1", "kind": "TriggerAuthentication",
+            "metadata": {"name": "ticket"}, "spec": {"secretTargetRef": references}}))
+        .await?;
+    let mut trigger = trigger(&kafka.kerberos(), "ticket");
+    for (key, value) in [("sasl", "gssapi"), ("username", READER), ("realm", REALM)] {
+        trigger["metadata"][key] = value.into();
+    }
+    trigger["authenticationRef"] = json!({"name": "ticket"});
+    Ok(trigger)
+}
+
 #[test]
 fn kafka_is_followed_whatever_happens_to_it() {
     run_within(LONG, async {
-        let (_, mut kafka) = tokio::try_join!(shared(), Kafka::start(HEAP))?;
+        let start = async {
+            let kdc = Kdc::start().await?;
+            Ok((Kafka::start_beside(HEAP, Some(&kdc)).await?, kdc))
+        };
+        let (_, (mut kafka, kdc)) = tokio::try_join!(shared(), start)?;
         let cases = Cases::start("kafka").await?;
-        for topic in ["plain", "login", "proxied", "vanishes", "empties"] {
+        for topic in ["plain", "login", "ticket", "proxied", "vanishes", "empties"] {
             kafka.declare(topic).await?;
             kafka.publish(topic, BACKLOG).await?;
         }
@@ -33,6 +67,7 @@ fn kafka_is_followed_whatever_happens_to_it() {
         login["metadata"]["tls"] = "enable".into();
         login["metadata"]["sasl"] = "scram_sha512".into();
         login["authenticationRef"] = json!({"name": "login"});
+        let ticket = by_ticket(&cases, &kafka, &kdc).await?;
         let plain = kafka.plain();
         cases.beside(&case("idle", &trigger(&plain, "idle"))).await?;
         cases.beside(&case("late", &trigger(&plain, "late"))).await?;
@@ -42,6 +77,7 @@ fn kafka_is_followed_whatever_happens_to_it() {
             case("vanishes", &trigger(&plain, "vanishes")),
             case("proxied", &trigger(&kafka.proxied(), "proxied")),
             case("login", &login),
+            case("ticket", &ticket),
         ];
         let workers = Workers::start_in(cases.ns.clone(), all).await?;
         cases.is_idle("idle").await?;
@@ -68,6 +104,6 @@ fn kafka_is_followed_whatever_happens_to_it() {
         cases.ns.wait_condition("login", "Ready", "True", SOON).await?;
 
         let empty = async |kafka: &Kafka| kafka.take("empties", BACKLOG).await.map(drop);
-        cases.outages(&mut kafka, &workers, &["plain", "login"], empty).await
+        cases.outages(&mut kafka, &workers, &["plain", "login", "ticket"], empty).await
     });
 }
