@@ -1,4 +1,4 @@
-//! `authMode: oauth` against a token server and an API that takes its tokens only.
+//! `authMode: oauth` of both sources that have it, against a token server and an API that takes its tokens only.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -81,7 +81,8 @@ async fn api(State(login): State<Shared>, headers: HeaderMap, uri: Uri) -> Respo
         return StatusCode::UNAUTHORIZED.into_response();
     }
     assert!(uri.path().starts_with("/api/"), "{uri}");
-    r#"{"n": 7}"#.into_response()
+    // What either source reads.
+    r#"{"n": 7, "status": "success", "data": {"resultType": "scalar", "result": [0, "7"]}}"#.into_response()
 }
 
 async fn start() -> (Shared, SocketAddr) {
@@ -100,21 +101,27 @@ async fn start() -> (Shared, SocketAddr) {
 }
 
 fn trigger(network: NetworkPolicy, address: SocketAddr, more: &[(&str, &str)]) -> (Arc<dyn Upstream>, Query) {
-    let mut metadata: BTreeMap<String, String> = [
-        ("url", format!("http://{address}/api/q")),
-        ("valueLocation", "n".to_owned()),
-        ("targetValue", "5".to_owned()),
-        ("authMode", "oauth".to_owned()),
-        ("oauthTokenURI", format!("http://{address}/token")),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value))
-    .collect();
+    let url = format!("http://{address}/api/q");
+    let own = [("url", url.as_str()), ("valueLocation", "n"), ("targetValue", "5")];
+    trigger_of("metrics-api", &own, network, address, more)
+}
+
+fn trigger_of(
+    kind: &str,
+    own: &[(&str, &str)],
+    network: NetworkPolicy,
+    address: SocketAddr,
+    more: &[(&str, &str)],
+) -> (Arc<dyn Upstream>, Query) {
+    let mut metadata: BTreeMap<String, String> =
+        own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    metadata.insert("authMode".to_owned(), "oauth".to_owned());
+    metadata.insert("oauthTokenURI".to_owned(), format!("http://{address}/token"));
     metadata.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     let parameters = [("clientID", "me:"), ("clientSecret", "S3CR3T&x")];
     let parameters = parameters.map(|(name, value)| (name.to_owned(), Secret::new(value))).into();
     let given = Given { parameters, ..Given::default() };
-    let parsed = parse(TriggerInput::new("metrics-api", &metadata, &given)).expect("good metadata").0;
+    let parsed = parse(TriggerInput::new(kind, &metadata, &given)).expect("good metadata").0;
     let (network, deadline) = (Arc::new(network), Duration::from_secs(5));
     let dependencies = Dependencies { clock: Arc::new(Still), deadline, network, hub: Arc::default() };
     (connect(&parsed.connection, &dependencies), parsed.query)
@@ -171,6 +178,18 @@ async fn a_token_that_the_server_refuses_is_replaced_within_the_reading() {
         assert_eq!((failed(&outcome).0, failed(&outcome).1), (FailureKind::Unauthorised, Some("metadata.authModes")));
         assert_eq!(login.lock().unwrap().given, 2);
     }
+}
+
+#[tokio::test]
+async fn prometheus_is_sent_a_token_too() {
+    let (login, address) = start().await;
+    let server = format!("http://{address}");
+    let own = [("serverAddress", server.as_str()), ("query", "up"), ("threshold", "5")];
+    let (upstream, query) = trigger_of("prometheus", &own, local(), address, &[]);
+    assert_eq!(value(&read(&upstream, &query).await), 7.0);
+    login.lock().unwrap().good_from = 2;
+    assert_eq!(value(&read(&upstream, &query).await), 7.0, "a token that is refused is replaced");
+    assert_eq!(login.lock().unwrap().sent, ["Bearer token-1", "Bearer token-1", "Bearer token-2"]);
 }
 
 #[tokio::test]
