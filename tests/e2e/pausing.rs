@@ -97,6 +97,24 @@ fn a_pause_at_a_number_brings_the_target_there_and_keeps_it() {
     });
 }
 
+/// What a person asks for does not wait for a source: it may be read rarely, or not at all.
+#[test]
+fn a_pause_is_in_force_before_anything_is_read_again() {
+    run(async {
+        let work = Work::start("paused-at-once").await?;
+        let mut spec = work.spec();
+        spec["pollingInterval"] = 600.into();
+        work.scaled_by(&spec).await?;
+        work.annotate(PAUSED_REPLICAS, Some("2")).await?;
+        work.is_paused("scaling is paused by hand at 2 replicas").await?;
+        work.replicas(2).await?;
+        work.has_no_hpa().await?;
+        work.annotate(PAUSED_REPLICAS, None).await?;
+        work.ns.wait_condition("web", "Paused", "False", SOON).await?;
+        work.ns.wait_hpa("web", SOON).await.map(drop)
+    });
+}
+
 #[test]
 fn a_pause_in_one_direction_stops_that_one_and_keeps_the_hpa() {
     run(async {
