@@ -118,7 +118,10 @@ fn an_event_that_is_received_wakes_the_workload_at_once() {
         let work = Work::start("hook").await?;
         let metadata =
             json!({"name": "orders", "value": "2", "window": "10", "signature": "none", "allowUnsigned": "true"});
-        work.scaled_by(&spec("webhook", metadata)).await?;
+        // Nobody asks again for minutes: what is heard meanwhile was pushed.
+        let mut object = spec("webhook", metadata);
+        object["pollingInterval"] = 600.into();
+        work.scaled_by(&object).await?;
         let url = format!("http://{}/webhooks/{}/orders", work.shared.webhooks, work.ns.name());
         let client = reqwest::Client::new();
         let send = async |id: &str| {
@@ -142,6 +145,9 @@ fn an_event_that_is_received_wakes_the_workload_at_once() {
             Ok(())
         })
         .await?;
+        // That a window is over is told by nobody.
+        object["pollingInterval"] = 1.into();
+        work.ns.scaled_object("web", &object).await?;
         eventually(SOON, "the events are over", async || {
             ensure!(work.ns.condition("web", "Active").await?["status"] == "False", "it is active");
             Ok(())
