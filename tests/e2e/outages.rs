@@ -354,6 +354,11 @@ fn an_operator_that_is_killed_in_an_outage_moves_nothing_when_it_is_back() {
         workers.endure(OUTAGE).await?;
         workers.ensure_events(&FAILED).await?;
         workers.ensure_log(&operator, logged, 1)?;
+        for worker in &workers.all {
+            // What an object found when it came is not what a new process finds.
+            let status = workers.ns.status(&worker.name).await?;
+            ensure!(status["originalReplicaCount"] == 0, "{}: {status}", worker.name);
+        }
 
         for queue in ["restart-frozen-empty", "restart-gone-empty"] {
             rabbit.purge(queue).await?;
