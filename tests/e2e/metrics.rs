@@ -116,10 +116,23 @@ fn a_scrape_shows_values_and_errors_of_both_groups_by_both_names_and_nothing_tha
         })
         .await?;
 
+        // A trigger that is another one now leaves nothing behind either.
+        spec["triggers"][0]["name"] = "renamed".into();
+        keda.scaled_object("web", &spec).await?;
+        eventually(SOON, "the trigger of before is gone", async || {
+            let samples = scraped().await?;
+            for prefix in ["windlass", "keda"] {
+                sample(&samples, &format!("{prefix}_scaler_detail_errors_total"), &[r#"scaler="renamed""#])?;
+            }
+            ensure!(!samples.keys().any(|it| it.contains("by-name")), "{samples:#?}");
+            Ok(())
+        })
+        .await?;
+
         keda.delete_scaled_object("web", SOON).await?;
         eventually(SOON, "the other one is told of alone", async || {
             let samples = scraped().await?;
-            ensure!(!samples.keys().any(|it| it.contains(theirs) || it.contains("by-name")), "{samples:#?}");
+            ensure!(!samples.keys().any(|it| it.contains(theirs) || it.contains("renamed")), "{samples:#?}");
             ensure!(sample(&samples, "windlass_scaler_metrics_value", &[ours])? == 25.0, "{samples:#?}");
             ensure!(sample(&samples, "keda_scaled_object_paused", &[])? == 0.0, "{samples:#?}");
             Ok(())
