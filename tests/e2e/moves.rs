@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -15,16 +16,26 @@ use crate::scaling::Work;
 const SOON: Duration = Duration::from_secs(60);
 /// Moves are told together a minute after the one before; the rest is for a busy machine.
 const TOGETHER: Duration = Duration::from_secs(120);
+/// The least time between two events about moves, as they are written.
+const APART: SignedDuration = SignedDuration::from_secs(50);
 
 impl Work {
     /// The events of one reason about `web` itself, as their messages.
     async fn told(&self, reason: &str) -> anyhow::Result<Vec<String>> {
-        let is_ours = |event: &Event| {
-            event.involved_object.kind.as_deref() == Some("ScaledObject") && event.reason.as_deref() == Some(reason)
-        };
         let events = self.ns.events("web").await?;
-        Ok(events.into_iter().filter(is_ours).filter_map(|event| event.message).collect())
+        Ok(events.into_iter().filter(|event| is_ours(event, reason)).filter_map(|event| event.message).collect())
     }
+
+    /// When the events of these reasons about `web` itself were written.
+    async fn told_at(&self, reasons: &[&str]) -> anyhow::Result<Vec<Timestamp>> {
+        let events = self.ns.events("web").await?;
+        let ours = events.into_iter().filter(|event| reasons.iter().any(|reason| is_ours(event, reason)));
+        Ok(ours.filter_map(|event| event.first_timestamp).map(|time| time.0).collect())
+    }
+}
+
+fn is_ours(event: &Event, reason: &str) -> bool {
+    event.involved_object.kind.as_deref() == Some("ScaledObject") && event.reason.as_deref() == Some(reason)
 }
 
 #[test]
@@ -88,6 +99,11 @@ fn what_the_hpa_and_a_person_do_is_told_with_who_and_why_and_so_is_the_maximum()
         ensure!(moves == together || moves == apart, "{told:?}");
         let first = told.first().context("nothing")?;
         ensure!(first.contains("scaling is paused by hand"), "{first}");
+        // Together or apart: never two within a minute, but for how long it takes to write one.
+        let mut times = work.told_at(&["ScaledOut", "ScaledIn"]).await?;
+        times.sort_unstable();
+        let close = times.windows(2).find(|two| two[1].duration_since(two[0]) < APART);
+        ensure!(close.is_none(), "two events within a minute: {times:?}");
         Ok(())
     });
 }
