@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use windlass_tests::fake_http::Request;
 use windlass_tests::{
     Answer, Entry, FakeHttp, Manifests, Namespace, OPERATOR_USER, Operator, OperatorOptions, Rig, RigOptions,
-    eventually, install, paths, run, scratch,
+    eventually, install, never, paths, run, scratch,
 };
 
 use crate::scaling::Work;
@@ -246,12 +246,6 @@ fn who_uses_an_authentication_is_in_its_status_and_written_only_when_it_changes(
                 }
                 named("api,web".into()).await?;
                 let before = windlass_tests::now();
-                let cannot = Patch::Merge(json!({"metadata": {"labels": {"changed": "1"}}}));
-                ns.scaled_objects().patch("web", &PatchParams::default(), &cannot).await?;
-                ns.delete_scaled_object("api", SOON).await?;
-                named("web".into()).await?;
-                ns.delete_scaled_object("web", SOON).await?;
-                named(Value::Null).await?;
                 let plural = format!("{}s", kind.to_lowercase());
                 let is_one = |entry: &Entry| {
                     entry.user == OPERATOR_USER
@@ -260,7 +254,19 @@ fn who_uses_an_authentication_is_in_its_status_and_written_only_when_it_changes(
                         && entry.resource == plural
                         && entry.name == name
                 };
-                let writes: Vec<_> = work.shared.rig.audit().since(before).await?.into_iter().filter(is_one).collect();
+                let audit = work.shared.rig.audit();
+                let written =
+                    async || anyhow::Ok(audit.since(before).await?.into_iter().filter(is_one).collect::<Vec<_>>());
+                let cannot = Patch::Merge(json!({"metadata": {"labels": {"changed": "1"}}}));
+                ns.scaled_objects().patch("web", &PatchParams::default(), &cannot).await?;
+                // Long enough to be looked at by itself.
+                let looked = Duration::from_secs(3);
+                never(looked, "a write that changes nothing", async || Ok(written().await?.pop())).await?;
+                ns.delete_scaled_object("api", SOON).await?;
+                named("web".into()).await?;
+                ns.delete_scaled_object("web", SOON).await?;
+                named(Value::Null).await?;
+                let writes = written().await?;
                 ensure!(writes.len() == 2, "two changes and {} writes: {writes:?}", writes.len());
                 api.delete(name, &DeleteParams::default()).await?;
             }
