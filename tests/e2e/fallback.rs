@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use futures::future::try_join_all;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::{Value, json};
 use windlass_tests::{Answer, FakeHttp, Rabbit, eventually, run};
@@ -15,9 +16,10 @@ fn queue(messages: u64) -> Answer {
     Answer::json(&json!({"name": "queue", "messages": messages, "messages_ready": messages}))
 }
 
-/// Read over HTTP once a second from a broker that answers what a test says.
+/// Read over HTTP once a second from a broker that answers what a test says. The HPA follows it down at once.
 async fn read_from(work: &Work, fake: &FakeHttp, fallback: Value) -> anyhow::Result<()> {
     let mut spec = work.spec();
+    spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"] = 0.into();
     spec["triggers"][0]["metadata"]["host"] = Rabbit::http_url_at(fake.address()).into();
     spec["pollingInterval"] = 1.into();
     spec["fallback"] = fallback;
@@ -54,14 +56,20 @@ fn a_source_that_fails_too_often_is_replaced_by_the_fallback_until_it_answers_ag
 #[test]
 fn a_fallback_on_the_replicas_that_are_there_moves_nothing() {
     run(async {
-        let work = Work::start("fallbackcurrent").await?;
-        let fake = FakeHttp::start(|_| queue(35)).await?;
-        read_from(&work, &fake, json!({"failureThreshold": 1, "replicas": 2, "behavior": "currentReplicasIfHigher"}))
-            .await?;
-        work.replicas(4).await?;
-        fake.set(|_| Answer::error(500));
-        work.ns.wait_condition("web", "Fallback", "True", SOON).await?;
-        work.log.never("web", Duration::from_secs(15), "it moves", |row| row.spec != 4).await
+        // The fallback by itself would move each of them.
+        let cases = [(4, 2, "currentReplicasIfHigher"), (2, 4, "currentReplicasIfLower"), (3, 1, "currentReplicas")];
+        try_join_all(cases.map(async |(there, replicas, behavior)| {
+            let work = Work::start("fallbackcurrent").await?;
+            let fake = FakeHttp::start(move |_| queue(10 * there - 5)).await?;
+            read_from(&work, &fake, json!({"failureThreshold": 1, "replicas": replicas, "behavior": behavior})).await?;
+            let there = i32::try_from(there)?;
+            work.replicas(there).await?;
+            fake.set(|_| Answer::error(500));
+            work.ns.wait_condition("web", "Fallback", "True", SOON).await?;
+            work.log.never("web", Duration::from_secs(15), behavior, |row| row.spec != there).await
+        }))
+        .await
+        .map(drop)
     });
 }
 
