@@ -183,6 +183,16 @@ impl<'a> Metadata<'a> {
         }
     }
 
+    /// The same for those of `keys` that the trigger itself names: what else may give them may give more than is needed.
+    pub fn unused(&mut self, keys: &[&'static str], why: &str) {
+        for key in keys {
+            self.optional(key);
+            if self.is_public(key) {
+                self.no_effect(key, why);
+            }
+        }
+    }
+
     /// Refuses a `host` that `key` names, if the trigger or the target's environment names it and the authentication may not
     /// be sent there: whoever may write these could have a credential of somebody else sent to a host of their own.
     pub fn check_host(&mut self, key: &str, host: &str) {

@@ -84,18 +84,18 @@ pub(crate) fn parse(metadata: &mut Metadata<'_>) -> Option<Credential> {
     let operator = metadata.choice("identityOwner", &[("pod", false), ("operator", true)]).unwrap_or_default();
     match &metadata.input().given.identity {
         PodIdentity::Aws { role_arn, external_id } => {
-            unused(metadata, "the authentication gives a pod identity");
+            metadata.unused(&KEYS, "the authentication gives a pod identity");
             let role = role_arn.as_ref().map(|arn| Role { arn: arn.clone(), external_id: external_id.clone() });
             return Some(Credential { base: Base::Operator, role });
         }
         PodIdentity::AwsEks { role_arn } => {
-            unused(metadata, "the authentication gives a pod identity");
+            metadata.unused(&KEYS, "the authentication gives a pod identity");
             let role = role_arn.as_ref().filter(|_| !operator);
             let role = role.map(|arn| Role { arn: arn.clone(), external_id: None });
             return Some(Credential { base: Base::Operator, role });
         }
         PodIdentity::None if operator => {
-            unused(metadata, "identityOwner is operator");
+            metadata.unused(&KEYS, "identityOwner is operator");
             return Some(Credential { base: Base::Operator, role: None });
         }
         PodIdentity::None => {}
@@ -130,15 +130,6 @@ pub(crate) fn parse(metadata: &mut Metadata<'_>) -> Option<Credential> {
                        identity aws; or write identityOwner: operator to ask as the operator itself";
             metadata.error("awsAccessKeyID", "is required: nothing says as whom AWS is asked", fix);
             None
-        }
-    }
-}
-
-/// Remarks on keys that the trigger itself names and that are not used. An authentication may give more than is needed.
-fn unused(metadata: &mut Metadata<'_>, why: &str) {
-    for key in KEYS {
-        if metadata.is_public(key) {
-            metadata.no_effect(key, why);
         }
     }
 }

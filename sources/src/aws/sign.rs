@@ -7,13 +7,11 @@ use aws_sigv4::http_request::{
     SignableBody, SignableRequest, SignatureLocation, SigningInstructions, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use url::Url;
 
 use crate::Secret;
-
-/// What is left unencoded in a query string that is signed.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+use crate::http::UNRESERVED;
 
 /// For whom a request is signed, and until when.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +53,7 @@ impl Scope<'_> {
 
 /// A query string as AWS has it: a space is `%20`.
 pub(crate) fn encoded<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let encoded = |text| utf8_percent_encode(text, ENCODED);
+    let encoded = |text| utf8_percent_encode(text, UNRESERVED);
     let pairs = pairs.into_iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
     pairs.collect::<Vec<_>>().join("&")
 }

@@ -146,13 +146,7 @@ fn keys<'a>(
 
 /// Keys of a mode that is not named: known, and a mistake if the trigger itself holds one.
 fn unused(metadata: &mut Metadata<'_>, mode: &str, names: &[&'static str]) {
-    for name in names {
-        if metadata.is_public(name) {
-            metadata.no_effect(name, &format!("authModes does not name {mode}"));
-        } else {
-            metadata.optional(name);
-        }
-    }
+    metadata.unused(names, &format!("authModes does not name {mode}"));
 }
 
 fn header(metadata: &mut Metadata<'_>, auth: &mut Auth, key: &'static str, name: &str, value: &str) {

@@ -123,7 +123,6 @@ impl Client {
                 .pool_max_idle_per_host(IN_FLIGHT)
                 .pool_idle_timeout(Duration::from_secs(90))
                 .tls_danger_accept_invalid_certs(tls.is_some_and(|tls| tls.unsafe_ssl));
-            // A key that is still encrypted is told as unusable.
             match tls.map(|tls| (&tls.cert, &tls.key)) {
                 Some((Some(cert), Some(key))) => {
                     let pem = format!("{}\n{}\n", key.expose(), cert.expose());

@@ -2,6 +2,8 @@
 //! [`NetworkPolicy`], and words for what goes wrong. It knows no source. It never follows a redirect, never uses a proxy, and
 //! never repeats an answer's content.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+
 mod address;
 mod auth;
 #[cfg(feature = "connect")]
@@ -34,3 +36,6 @@ pub use policy::{NetworkPolicy, Place, Zone};
 pub(crate) use problem::{NoFigure, Problem, Site, measured};
 pub use tls::Tls;
 pub(crate) use tls::{certificates, key_password};
+
+/// The bytes that a part of a path or query string leaves as they are (RFC 3986, section 2.3).
+pub(crate) const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

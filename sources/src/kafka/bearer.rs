@@ -44,12 +44,6 @@ impl Wallet {
         })
     }
 
-    /// The tickets of a login by Kerberos: that of this cluster's triggers, which have one login.
-    pub(super) fn tickets(&self, login: &Kerberos) -> &Tickets {
-        let new = || Tickets::new(login.clone(), Arc::clone(&self.network), Arc::clone(&self.clock));
-        self.tickets.get_or_init(new)
-    }
-
     /// The same, signed by an identity of AWS. What it was signed by is given too.
     pub(super) async fn signed(&self, iam: &Iam, time: Duration) -> Result<(Secret, Credentials), Problem> {
         let now = SystemTime::from(self.clock.now());
@@ -60,6 +54,12 @@ impl Wallet {
             problem((FailureKind::BadAnswer, message))
         })?;
         Ok((Secret::new(format!("Bearer {token}")), credentials))
+    }
+
+    /// The tickets of a login by Kerberos: that of this cluster's triggers, which have one login.
+    pub(super) fn tickets(&self, login: &Kerberos) -> &Tickets {
+        let new = || Tickets::new(login.clone(), Arc::clone(&self.network), Arc::clone(&self.clock));
+        self.tickets.get_or_init(new)
     }
 
     /// A broker did not take it. Says whether another one may be had now.

@@ -176,41 +176,31 @@ pub(super) fn parse(metadata: &mut Metadata<'_>, bootstrap: &[Endpoint], tls: Op
     let way = match metadata.choice("sasl", WAYS) {
         Some(Way::Token) => provider.unwrap_or(Way::Token),
         way => {
-            unused(metadata, &[PROVIDER], "it says where the token comes from with sasl: oauthbearer");
+            metadata.unused(&[PROVIDER], "it says where the token comes from with sasl: oauthbearer");
             way.unwrap_or(Way::Nobody)
         }
     };
     if way != Way::Token {
-        unused(metadata, &OAUTH, "it belongs to sasl: oauthbearer");
+        metadata.unused(&OAUTH, "it belongs to sasl: oauthbearer");
     }
     if way != Way::Kerberos {
-        unused(metadata, &kerberos::KEYS, "it belongs to sasl: gssapi");
+        metadata.unused(&kerberos::KEYS, "it belongs to sasl: gssapi");
     }
     if way != Way::Iam {
         let keys = ["awsRegion", "awsEndpoint", "identityOwner"];
-        unused(metadata, &[&keys[..], &aws::KEYS].concat(), "it belongs to saslTokenProvider: aws_msk_iam");
+        metadata.unused(&[&keys[..], &aws::KEYS].concat(), "it belongs to saslTokenProvider: aws_msk_iam");
     }
     match way {
         Way::Nobody => {
-            unused(metadata, &["username", "password"], "nobody logs in where sasl is none");
+            metadata.unused(&["username", "password"], "nobody logs in where sasl is none");
             None
         }
         Way::Password(mechanism) => password(metadata, mechanism, user),
         Way::Token => bearer(metadata, ca),
         Way::Kerberos => kerberos::parse(metadata).map(Login::Kerberos),
         Way::Iam => {
-            unused(metadata, &["username", "password"], "the token is signed by an identity of AWS");
+            metadata.unused(&["username", "password"], "the token is signed by an identity of AWS");
             iam(metadata, bootstrap, tls)
-        }
-    }
-}
-
-/// Remarks on keys that the trigger itself names and that are not used. An authentication may give more than is needed.
-fn unused(metadata: &mut Metadata<'_>, keys: &[&'static str], why: &str) {
-    for key in keys {
-        metadata.optional(key);
-        if metadata.is_public(key) {
-            metadata.no_effect(key, why);
         }
     }
 }
@@ -261,7 +251,7 @@ fn extensions(metadata: &mut Metadata<'_>) -> Option<Vec<(String, Secret)>> {
 }
 
 fn iam(metadata: &mut Metadata<'_>, bootstrap: &[Endpoint], tls: Option<&Tls>) -> Option<Login> {
-    unused(metadata, &["awsEndpoint"], "tokens are signed here, for the brokers of the region");
+    metadata.unused(&["awsEndpoint"], "tokens are signed here, for the brokers of the region");
     let region = aws::region(metadata, "write the region of the MSK cluster, such as eu-west-1");
     let credential = aws::parse(metadata);
     if tls.is_none() {

@@ -107,11 +107,8 @@ fn signer(metadata: &mut Metadata<'_>, auth: &Auth, endpoint: Option<&Endpoint>)
     let header = |(name, _): &(String, Secret)| name.eq_ignore_ascii_case("authorization");
     let otherwise = auth.basic.is_some() || auth.oauth.is_some() || auth.headers.iter().any(header);
     if !named || (!own && (otherwise || !is_given)) {
-        for key in aws::KEYS.into_iter().chain(["identityOwner"]) {
-            if metadata.is_public(key) {
-                metadata.no_effect(key, "it says as whom requests are signed, which needs awsRegion");
-            }
-        }
+        let why = "it says as whom requests are signed, which needs awsRegion";
+        metadata.unused(&[&aws::KEYS[..], &["identityOwner"]].concat(), why);
         return None;
     }
     if otherwise {

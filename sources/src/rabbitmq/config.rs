@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use super::host::{self, Host};
 pub use crate::http::{Endpoint, OAuth, Tls};
-use crate::http::{OAUTH_KEYS, certificates, key_password, oauth};
+use crate::http::{OAUTH_KEYS, UNRESERVED, certificates, key_password, oauth};
 use crate::metadata::normalised;
 use crate::{Metadata, Parsed, Secret};
 
@@ -15,9 +15,6 @@ const MAX_NAME: usize = 255;
 /// The largest page that the management API gives out.
 const MAX_PAGE_SIZE: u32 = 500;
 const DEFAULT_QUEUE_LENGTH: f64 = 20.0;
-/// The bytes that a query string leaves as they are.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-
 /// Which of the broker's two doors is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
@@ -260,12 +257,7 @@ fn tokens(metadata: &mut Metadata<'_>, tls: &Tls, over_amqp: bool) -> Option<OAu
     const URI: &str = "oauthTokenURI";
     let named = metadata.choice("authModes", &[("oauth", ())]).is_some();
     if metadata.optional(URI).is_none() && !named {
-        for key in OAUTH_KEYS {
-            metadata.optional(key);
-            if metadata.is_public(key) {
-                metadata.no_effect(key, "it belongs to oauthTokenURI");
-            }
-        }
+        metadata.unused(&OAUTH_KEYS, "it belongs to oauthTokenURI");
         return None;
     }
     let key = if named { "authModes" } else { URI };
@@ -273,11 +265,7 @@ fn tokens(metadata: &mut Metadata<'_>, tls: &Tls, over_amqp: bool) -> Option<OAu
         let fix = "use an http:// or https:// host (port 15672 by default), or give a username and a password";
         metadata.error(key, "tokens are shown to the management API only", fix);
     }
-    for key in ["username", "password"] {
-        if metadata.is_public(key) {
-            metadata.no_effect(key, "a token is shown instead of a user");
-        }
-    }
+    metadata.unused(&["username", "password"], "a token is shown instead of a user");
     oauth(metadata, tls)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use reqwest::StatusCode;
 use tokio::sync::OnceCell;
 use url::Url;
@@ -14,16 +14,13 @@ use windlass_decision::{FailureKind, Outcome};
 use super::config::{Connection, Query, Selection};
 use super::figures::{self, Listing, Queue};
 use super::outcome::{Problem, no_such_queue};
-use crate::http::{self, Auth, Client, Request, Tokens, Trouble, ask_as, each};
+use crate::http::{self, Auth, Client, Request, Tokens, Trouble, UNRESERVED, ask_as, each};
 use crate::{Dependencies, Secret, Upstream};
 
 /// What one request may take where the trigger names no `timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_QUEUE_BYTES: usize = 4 << 20;
 const MAX_LISTING_BYTES: usize = 64 << 20;
-/// Bytes that a path segment or query value leaves as they are.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-
 /// A broker, read over its management API.
 #[derive(Debug)]
 pub(super) struct Http {
